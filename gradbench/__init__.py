@@ -1,0 +1,3 @@
+"""gradbench: the referee for gradients."""
+
+__version__ = "0.1.0"

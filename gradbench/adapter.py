@@ -1,0 +1,132 @@
+"""What an adapter is, and the function it is handed.
+
+An adapter teaches gradbench one framework: how it spells each primitive, how it answers each operator, which of its
+exceptions mean *unsupported*. It never sees the language: it receives `f`, closed over its `ops` and the constants,
+and arrays of its own kind. Importing an adapter's module imports its framework, so nothing but the registry names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from gradbench.program import Program, evaluate
+from gradbench.query import Array, Query
+
+Native = Any
+"""An array of the framework's own kind."""
+
+Arrays = Mapping[str, Native]
+
+
+class Adapter(Protocol):
+    """The least a framework needs: `ops`, `open`, `asarray`, `numpy`, `value`, and one of the operators.
+
+    Any of these may be defined as well, with x a mapping from input names to native arrays, in order; one that is
+    absent is *unsupported*. Each answers by name (`None` where the framework answers None) or with one array:
+
+    - ``jvp(f, x, tangents) -> y``
+    - ``vjp(f, x, cotangent) -> {name: x}``
+    - ``gradient(f, x) -> {name: x}``
+    - ``jacobian(f, x) -> {name: y + x}``
+    - ``hvp(f, x, tangents) -> {name: x}``
+    - ``hessian(f, x) -> {"a,b": a + b}``
+    - ``partial(f, x, orders) -> y``
+
+    Attributes:
+        ops: A callable for each primitive it has: arrays by position, statics by keyword.
+        composite: The primitives of `ops` that are put together from several calls of the framework because it has
+            no such function; a deviation there is shown and isn't called the framework's.
+        refusals: The exceptions by which the framework says that it doesn't offer something.
+    """
+
+    ops: Mapping[str, Callable[..., Native]]
+    composite: Collection[str]
+    refusals: tuple[type[BaseException], ...]
+
+    def open(self, device: str) -> Mapping[str, Any]:
+        """Makes the settings that decide about numbers, and returns them as the framework then reports them.
+
+        Args:
+            device: `cpu` or `cuda`; the environment already shows one device alone.
+
+        Raises:
+            DeviceMissing: The framework sees no such device.
+        """
+
+    def versions(self) -> Mapping[str, str]:
+        """The versions of the framework and of what it computes with."""
+
+    def asarray(self, array: Array) -> Native:
+        """A native array on the device, of the same dtype, that may share no memory with the argument."""
+
+    def numpy(self, array: Native) -> Array:
+        """The array on the host, of the same dtype and shape."""
+
+    def synchronize(self) -> None:
+        """Waits until the device has finished."""
+
+    def value(self, f: Function, x: Arrays) -> Native:
+        """f itself, at x."""
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """What an adapter is handed: f, called with native arrays by position in the order of the inputs.
+
+    The same object is handed over for every point of a case that has the same constants, so that what a framework
+    traces or compiles for it can be kept by its identity.
+
+    Attributes:
+        program: What it computes.
+        ops: The adapter's, and under ``"asarray"`` how a number of the text becomes an array.
+        inputs: The names it is called with, in order.
+        constants: Native arrays, by name.
+        rules: Derivatives written by hand, by operator; only for the target `manual`.
+    """
+
+    program: Program
+    ops: Mapping[str, Callable[..., Native]]
+    inputs: tuple[str, ...]
+    constants: Arrays
+    rules: Mapping[str, Program] = field(default_factory=dict)
+
+    def __call__(self, *arrays: Native) -> Native:
+        """f of the inputs."""
+        return evaluate(self.program, self.ops, {**dict(zip(self.inputs, arrays, strict=True)), **self.constants})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reference answers: by key the centre, the margins and a status for each component; see `Record`."""
+
+    answer: Mapping[str, Array]
+    margin: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    status: Mapping[str, Array] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """A source of truth: it answers queries through the same wall as everyone, with an error bar."""
+
+    def open(self, device: str) -> Mapping[str, Any]:
+        """As an adapter's."""
+
+    def versions(self) -> Mapping[str, str]:
+        """As an adapter's."""
+
+    def estimate(self, query: Query, program: Program) -> Estimate:
+        """The answer, as exactly as this reference can.
+
+        Raises:
+            Unsupported: It has no way to answer this.
+        """
+
+
+def lifted(adapter: Adapter, dtype: np.dtype[Any]) -> dict[str, Callable[..., Native]]:
+    """The adapter's `ops` with ``"asarray"``, by which numbers of the text are rounded to the dtype."""
+    return {**adapter.ops, "asarray": lambda number: adapter.asarray(np.asarray(number, dtype))}

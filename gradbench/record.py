@@ -1,0 +1,361 @@
+"""`Record`: what happened when one target was asked one query; and the file that holds a run.
+
+A run's file is JSON lines, each with a `type`: one `header`; then, as they come, `question` (what is asked and what
+stays behind), `target` (who could be asked: versions, device, settings), `record` (what happened); and a `footer`,
+whose absence means that the run was cut short. The same line travels from a worker, lies on the disk and is read back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import numpy as np
+
+from gradbench.errors import BadRecord, Place
+from gradbench.query import Array, Question
+from gradbench.wire import array_from_json, array_to_json, arrays_from_json, arrays_to_json
+
+FORMAT: Final = 1
+"""The version of the file's format; a reader refuses a newer one."""
+
+
+class Outcome(StrEnum):
+    """What happened, without any opinion of it."""
+
+    ANSWERED = "answered"
+    UNSUPPORTED = "unsupported"
+    RAISED = "raised"
+    TIMED_OUT = "timed-out"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out-of-memory"
+
+
+class Status(StrEnum):
+    """What a reference says of one component of its answer."""
+
+    CERTIFIED = "certified"  # the truth lies within the radius: proved
+    PRECISE = "precise"  # computed with many digits; the radius is an estimate
+    ESTIMATED = "estimated"  # finite differences; the radius is a measured error bar
+    KINK = "kink"  # no derivative; `left` and `right` hold the one-sided ones, `lower` and `upper` their outer hull
+    HOELDER = "hoelder"  # the one-sided slopes grow without bound, like |h|^p with p < 1
+    SINGULAR = "singular"  # the derivative is infinite or the function is not defined around the point
+    UNDECIDED = "undecided"  # not settled within the budget
+    UNRESOLVED = "unresolved"  # the radius is larger than the value
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Who could be asked: one target on one device, with everything about it that changes numbers.
+
+    Attributes:
+        name: As on the command line: `torch`, `jax:jit`.
+        device: `cpu` or `cuda`.
+        device_name: What the device calls itself.
+        versions: Of the framework and what it computes with, by distribution.
+        settings: As the framework reports them after they were made.
+        reference: Whether it is a reference rather than somebody to be judged.
+        failure: Why it could not start; empty if it did.
+    """
+
+    name: str
+    device: str = "cpu"
+    device_name: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reference: bool = False
+    failure: str = ""
+
+    @property
+    def environment(self) -> str:
+        """A fingerprint that tells this target from one of another version, device or setting: 12 digits."""
+        content = {key: value for key, value in self.to_json().items() if key != "failure"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that `json` can write."""
+        return {
+            "name": self.name, "device": self.device, "device_name": self.device_name,
+            "versions": dict(self.versions), "settings": dict(self.settings),
+            "reference": self.reference, "failure": self.failure,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Target:
+        """What `to_json` wrote."""
+        return cls(**{key: value[key] for key in cls.__dataclass_fields__ if key in value})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What happened to one query at one target.
+
+    Attributes:
+        query: The query's id.
+        target, device, environment: Who was asked; filled in by the process that asks.
+        outcome: What happened.
+        answer: An array for each key, in the dtype it came in; None where the target answered None.
+        margin: For a reference: by key, named arrays of the answer's shape: `radius`, and `left`, `right`, `lower`,
+            `upper` where there is a kink.
+        status: For a reference: by key, a `Status` for each component as an array of strings.
+        notes: Anything else worth keeping: evaluations, bits, probes and their seed.
+        first: Seconds of the first call of this function and shape, with tracing and compiling.
+        seconds: Seconds of a later call; None if there was none.
+        via: The operator the answer was derived from, where it is not the target's own.
+        composite: Those primitives of the program that the adapter puts together from several calls.
+        repeatable: Whether a second call gave the same bits; None if there was none.
+        mutated: The inputs that came back changed.
+        error: The class of the exception, or the name of the signal.
+        message: What it said, and the last lines of standard error after a crash.
+    """
+
+    query: str
+    outcome: Outcome
+    answer: Mapping[str, Array | None] = field(default_factory=dict)
+    target: str = ""
+    device: str = "cpu"
+    environment: str = ""
+    margin: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    status: Mapping[str, Array] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    first: float | None = None
+    seconds: float | None = None
+    via: str = ""
+    composite: tuple[str, ...] = ()
+    repeatable: bool | None = None
+    mutated: tuple[str, ...] = ()
+    error: str = ""
+    message: str = ""
+
+    def of(self, target: Target) -> Record:
+        """The same, with who was asked."""
+        return replace(self, target=target.name, device=target.device, environment=target.environment)
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that `json` can write; empty parts are left out."""
+        found: dict[str, Any] = {
+            "query": self.query,
+            "target": self.target,
+            "device": self.device,
+            "environment": self.environment,
+            "outcome": str(self.outcome),
+            "answer": {k: None if a is None else array_to_json(a) for k, a in self.answer.items()},
+            "margin": {k: arrays_to_json(m) for k, m in self.margin.items()},
+            "status": {k: _status_to_json(s) for k, s in self.status.items()},
+            "notes": dict(self.notes),
+            "first": self.first,
+            "seconds": self.seconds,
+            "via": self.via,
+            "composite": list(self.composite),
+            "repeatable": self.repeatable,
+            "mutated": list(self.mutated),
+            "error": self.error,
+            "message": self.message,
+        }
+        return {key: value for key, value in found.items() if value not in (None, {}, [], "")}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Record:
+        """The record that `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: The value is no record.
+        """
+        answer = value.get("answer", {})
+        return cls(
+            query=value["query"],
+            outcome=Outcome(value["outcome"]),
+            answer={k: None if a is None else array_from_json(a) for k, a in answer.items()},
+            target=value.get("target", ""),
+            device=value.get("device", "cpu"),
+            environment=value.get("environment", ""),
+            margin={k: arrays_from_json(m) for k, m in value.get("margin", {}).items()},
+            status={k: _status_from_json(s) for k, s in value.get("status", {}).items()},
+            notes=value.get("notes", {}),
+            first=value.get("first"),
+            seconds=value.get("seconds"),
+            via=value.get("via", ""),
+            composite=tuple(value.get("composite", ())),
+            repeatable=value.get("repeatable"),
+            mutated=tuple(value.get("mutated", ())),
+            error=value.get("error", ""),
+            message=value.get("message", ""),
+        )
+
+
+def _status_to_json(status: Array) -> dict[str, Any]:
+    words = status.reshape(-1).tolist()
+    same = len(set(words)) == 1
+    return {"shape": list(status.shape), "words": words[0] if same else words}
+
+
+def _status_from_json(value: Mapping[str, Any]) -> Array:
+    shape, words = tuple(value["shape"]), value["words"]
+    known = {str(s) for s in Status}
+    if not set([words] if isinstance(words, str) else words) <= known:
+        message = f"unknown status among {words!r}"
+        raise ValueError(message)
+    if isinstance(words, str):
+        return np.full(shape, words, dtype="U11")
+    return np.array(words, dtype="U11").reshape(shape)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a record file holds.
+
+    Attributes:
+        header: When, where and with what the run was started.
+        questions: By query id.
+        targets: By environment; those that could not start are here too, with the reason.
+        records: One for each query and target.
+        complete: Whether the file has its footer.
+    """
+
+    header: Mapping[str, Any]
+    questions: Mapping[str, Question]
+    targets: Mapping[str, Target]
+    records: Sequence[Record]
+    complete: bool = True
+
+
+def line(kind: str, value: Mapping[str, Any]) -> str:
+    """One line of a record file, with its newline."""
+    return json.dumps({"type": kind, **value}, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+class Writer:
+    """Appends lines to a record file, each whole and flushed, and the footer on `finish`."""
+
+    def __init__(self, stream: TextIO, header: Mapping[str, Any]) -> None:
+        self.stream, self.count = stream, 0
+        self._write("header", {"format": FORMAT, **header})
+
+    def question(self, question: Question) -> None:
+        """Keeps what is asked."""
+        self._write("question", question.to_json())
+
+    def target(self, target: Target) -> None:
+        """Keeps who is asked."""
+        self._write("target", target.to_json())
+
+    def record(self, record: Record) -> None:
+        """Keeps what happened."""
+        self._write("record", record.to_json())
+        self.count += 1
+
+    def finish(self, **facts: Any) -> None:
+        """Closes the run: from here on the file counts as whole."""
+        self._write("footer", {"records": self.count, **facts})
+
+    def _write(self, kind: str, value: Mapping[str, Any]) -> None:
+        self.stream.write(line(kind, value))
+        self.stream.flush()
+
+
+def write(path: Path, run: Run) -> None:
+    """Writes a whole run; a run that was cut short is written without a footer."""
+    with path.open("w", encoding="utf-8") as stream:
+        header = {key: value for key, value in run.header.items() if key not in {"type", "format"}}
+        writer = Writer(stream, header)
+        for question in run.questions.values():
+            writer.question(question)
+        for target in run.targets.values():
+            writer.target(target)
+        for record in run.records:
+            writer.record(record)
+        if run.complete:
+            writer.finish()
+
+
+def lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each line of a record file with its number, as far as they are whole. A last line cut short ends the file.
+
+    Raises:
+        BadRecord: The file can't be read, a line is no JSON object, or the format is newer than this reader.
+    """
+    try:
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, start=1):
+                try:
+                    value = json.loads(raw)
+                except ValueError:
+                    if not raw.endswith(b"\n"):
+                        return
+                    raise BadRecord(Place(str(path), number), "not a line of JSON") from None
+                except RecursionError:
+                    raise BadRecord(Place(str(path), number), "nested too deep") from None
+                if not isinstance(value, dict) or "type" not in value:
+                    raise BadRecord(Place(str(path), number), "not a line of a record file", "an object with a 'type'")
+                if number == 1 and value["type"] != "header":
+                    raise BadRecord(Place(str(path), 1), "no header", "a file written by 'gradbench run'")
+                if value["type"] == "header" and value.get("format", FORMAT) > FORMAT:
+                    right = f"update gradbench, which reads up to format {FORMAT}"
+                    raise BadRecord(Place(str(path), number), f"format {value['format']} is newer than this", right)
+                yield number, value
+    except OSError as error:
+        raise BadRecord(Place(str(path)), error.strerror or str(error), "the path of a record file") from None
+
+
+def read(path: Path) -> Run:
+    """A whole record file.
+
+    Raises:
+        BadRecord: As for `lines`, or a line that is no question, target or record.
+    """
+    header: dict[str, Any] = {}
+    questions: dict[str, Question] = {}
+    targets: dict[str, Target] = {}
+    records: list[Record] = []
+    complete = False
+    for number, value in lines(path):
+        kind = value.pop("type")
+        try:
+            if kind == "header":
+                header = value
+            elif kind == "question":
+                question = Question.from_json(value)
+                questions[question.query.id] = question
+            elif kind == "target":
+                target = Target.from_json(value)
+                targets[target.environment] = target
+            elif kind == "record":
+                records.append(Record.from_json(value))
+            complete = kind == "footer"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wrong = f"not a {kind}: {type(error).__name__}: {error}"
+            raise BadRecord(Place(str(path), number), wrong) from None
+    if not header:
+        raise BadRecord(Place(str(path)), "an empty file", "a file written by 'gradbench run'")
+    return Run(header, questions, targets, records, complete)
+
+
+def merge(runs: Iterable[Run]) -> Run:
+    """Several runs as one. Questions are joined by id, targets by environment; the later of two records of the same
+    query and environment is kept.
+
+    Raises:
+        BadRecord: Two runs ask different things under one id.
+    """
+    header: dict[str, Any] = {"merged": []}
+    questions: dict[str, Question] = {}
+    targets: dict[str, Target] = {}
+    records: dict[tuple[str, str], Record] = {}
+    complete = True
+    for run in runs:
+        header["merged"].append(dict(run.header))
+        complete &= run.complete
+        for key, question in run.questions.items():
+            if key in questions and questions[key].query.digest != question.query.digest:
+                wrong = f"{key} asks two different things in the files to merge"
+                raise BadRecord(Place(question.place), wrong, "merge runs of the same cases")
+            questions[key] = question
+        targets |= run.targets
+        records |= {(record.query, record.environment): record for record in run.records}
+    return Run(header, questions, targets, list(records.values()), complete)

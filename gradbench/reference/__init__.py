@@ -1,0 +1,1 @@
+"""Who may be believed. Each answers queries through the same wall as everyone, with an error bar."""
