@@ -1,0 +1,91 @@
+"""Arrays of balls: how a number becomes one, and conditions that may be undecided.
+
+NumPy arrays and Python numbers enter `lift`; arrays of dtype object leave, each entry an exact ball. A comparison of
+balls has five answers rather than two, held in arrays of int8, so that shapes are NumPy's business there too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import flint
+import numpy as np
+
+Balls = Any
+"""A NumPy array of dtype object whose entries are `flint.arb`."""
+
+Truths = Any
+"""A NumPy array of int8 whose entries are the five truths."""
+
+FALSE: Final = 0
+FALSE_EDGE: Final = 1  # false here, and true arbitrarily near
+UNKNOWN: Final = 2
+TRUE_EDGE: Final = 3  # true here, and false arbitrarily near
+TRUE: Final = 4
+"""The five truths, in an order that makes `and` the smaller, `or` the larger, and `not` the distance from TRUE."""
+
+_ball: Final = np.frompyfunc(flint.arb, 1, 1)
+_ARB: Final = flint.arb
+
+
+def boxed(value: Any) -> Balls:
+    """The array itself, or a lone ball as an array of no axes; NumPy hands out lone entries at every turn."""
+    if type(value) is np.ndarray:
+        return value
+    box = np.empty((), object)
+    box[()] = value if isinstance(value, _ARB) else _ARB(value)
+    return box
+
+
+def lift(value: Any) -> Balls:
+    """The array of balls whose entries are exactly those of the argument; an array of balls is itself.
+
+    Integers, booleans and floats of every width are taken at their value; -0.0 is 0.
+    """
+    if type(value) is np.ndarray:
+        if value.dtype == object:
+            return value
+        if value.dtype == np.int8:
+            return _from_truths(value)
+        if value.dtype.kind not in "iub":  # bfloat16 has a kind of its own
+            value = value.astype(np.float64)
+        return boxed(_ball(value.astype(np.int64) if value.dtype.kind == "b" else value))
+    return boxed(value)
+
+
+def _from_truths(truths: Truths) -> Balls:
+    numbers = np.empty(5, object)
+    numbers[:] = [_ARB(0), _ARB(0), _ARB(0).union(_ARB(1)), _ARB(1), _ARB(1)]
+    return boxed(numbers[truths])
+
+
+def truths(condition: Any) -> Truths:
+    """A condition as an array of truths: booleans are decided, other numbers are true where they aren't 0."""
+    array = np.asarray(condition)
+    if array.dtype == np.int8:
+        return array
+    if array.dtype == object:
+        return np.frompyfunc(lambda x: FALSE if x.is_zero() else UNKNOWN if x.contains(0) else TRUE, 1, 1)(array).astype(np.int8)  # fmt: skip
+    return np.where(array != 0, np.int8(TRUE), np.int8(FALSE))
+
+
+def settled(truths: Truths) -> Truths:
+    """The same without edges: for conditions on what is held fixed."""
+    return np.choose(truths, [FALSE, FALSE, UNKNOWN, TRUE, TRUE]).astype(np.int8)
+
+
+def blurred(truths: Truths) -> Truths:
+    """The same with every edge unknown: for derivatives, where both sides count."""
+    return np.choose(truths, [FALSE, UNKNOWN, UNKNOWN, UNKNOWN, TRUE]).astype(np.int8)
+
+
+def balls(entries: list[Any], shape: tuple[int, ...]) -> Balls:
+    """An array of that shape from its entries in order."""
+    array = np.empty(len(entries), object)
+    array[:] = entries
+    return array.reshape(shape)
+
+
+def zeros(shape: tuple[int, ...]) -> Balls:
+    """An array of exact zeros."""
+    return np.full(shape, _ARB(0), object)

@@ -1,0 +1,175 @@
+"""What a terminal shows: progress, the summary of a run, one case, and what is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gradbench.record import Record, Run, Target
+
+if TYPE_CHECKING:
+    from gradbench.case import Case
+    from gradbench.judge import Verdict
+
+SYMBOLS = {
+    "pass": "✓", "fail": "✗", "error": "!", "disputed": "⚖", "inconclusive": "?", "unjudged": "·", "convention": "≈",
+    "unsupported": "–",
+}  # fmt: skip
+"""A symbol beside each word, so that colour never stands alone."""
+
+SHOWN = 20
+"""How many failures a summary names."""
+
+
+class Progress:
+    """A bar on a terminal, nothing where standard error is piped. `watch` is called with every event of a run."""
+
+    def __init__(self, records: int, targets: int) -> None:
+        self.total, self.targets, self.started = records, targets, 0
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task(f"starting {self.targets} targets", total=self.total)
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def watch(self, event: Target | Record) -> None:
+        """Moves the bar."""
+        if isinstance(event, Target):
+            self.started += 1
+            if event.failure:
+                print(f"{event.name} can't start: {first_line(event.failure)}", file=sys.stderr)
+        if self.bar is None:
+            return
+        if isinstance(event, Target):
+            self.bar.update(self.task, description=f"{self.started} of {self.targets} targets up")
+        else:
+            self.bar.update(self.task, advance=1)
+
+
+def first_line(text: str) -> str:
+    """The first line of a text, control characters replaced."""
+    return "".join(c if c.isprintable() else " " for c in text.partition("\n")[0])
+
+
+def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """The failures, and a table of how often each verdict was given to each target."""
+    from gradbench.judge import Ruling
+    from gradbench.table import rows, totals
+
+    bad = [v for v in verdicts if v.ruling in {Ruling.FAIL, Ruling.ERROR, Ruling.DISPUTED}]
+    for verdict in bad[:SHOWN]:
+        yield failure_line(verdict)
+    if len(bad) > SHOWN:
+        yield f"… and {len(bad) - SHOWN} more"
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = totals(rows(verdicts))
+    table = Table(title=None)
+    for name in ("target", "device", "version"):
+        table.add_column(name)
+    for name in counts.columns:
+        table.add_column(f"{SYMBOLS[name]} {name}", justify="right")
+    for index, row in counts.iterrows():
+        table.add_row(*map(str, index), *(str(n) if n else "" for n in row))
+    stream = io.StringIO()
+    # Colour is for terminals; rich honours NO_COLOR itself.
+    Console(file=stream, force_terminal=sys.stdout.isatty(), width=140).print(table)
+    yield stream.getvalue().rstrip("\n")
+    for target in run.targets.values():
+        if target.failure:
+            yield f"{target.name} is absent: it could not start: {first_line(target.failure)}"
+    if not run.complete:
+        yield f"the run was cut short: {len(run.records)} records are all there is of it"
+
+
+def failure_line(verdict: Verdict) -> str:
+    """One failure in one line: where, who, what was said and what is right."""
+    worst, question = verdict.worst, verdict.question
+    found = worst.difference
+    numbers = ""
+    if found is not None:
+        answered = found.answered.real if found.answered.imag == 0 else found.answered
+        numbers = f": {answered!r} where {found.right!r} is right ({found.ulps:.3g} ulps)"
+    key = f" by {worst.key}" if worst.key else ""
+    text = f"{worst.ruling} {worst.reason}: {first_line(worst.detail)}{numbers}"
+    return f"{SYMBOLS[worst.ruling]} {verdict.record.target} {question.query.id}{key}: {text}"
+
+
+def show_case(case: Case) -> str:
+    """A case in plain text."""
+    from gradbench.plan import plan
+    from gradbench.program import Literal, Ref
+
+    names = list(case.program.names) + [node.name or f"v{i}" for i, node in enumerate(case.program.nodes, start=1)]
+
+    def word(argument: Any) -> str:
+        if isinstance(argument, Ref):
+            return names[argument.index]
+        return repr(argument.value) if isinstance(argument, Literal) else f"[{', '.join(map(word, argument))}]"
+
+    lines = [case.name, *([case.description] if case.description else []), *([case.source] if case.source else [])]
+    lines += [f"{case.place}", "", "function", *(f"    {line}" for line in case.function.strip().splitlines()), "", "steps"]
+    for i, node in enumerate(case.program.nodes):
+        statics = [f"{key}={value!r}" for key, value in node.statics]
+        call = f"{node.primitive}({', '.join([*map(word, node.arguments), *statics])})"
+        lines.append(f"    {names[len(case.program.names) + i]} = {call}")
+    lines += [f"    return {word(case.program.output)}", "", "points"]
+    for point in case.points:
+        values = ", ".join(f"{name} = {array.tolist()}" for name, array in {**point.inputs, **point.constants}.items())
+        lines.append(f"    {point.number}: {values}")
+        for answer in point.answers:
+            for key, stated in answer.stated.items():
+                by = f" by {key}" if key else ""
+                lower, upper = stated.lower.tolist(), stated.upper.tolist()
+                said = lower if lower == upper or stated.words else f"from {lower} to {upper}"
+                lines.append(f"        {answer.operator}{by}: {stated.words or said}")
+    asked = sorted({str(question.query.operator) for question in plan([case])})
+    lines += ["", f"asked: {', '.join(asked)}"]
+    if case.rules:
+        lines += [f"by hand: {', '.join(case.rules)}"]
+    return "\n".join(lines)
+
+
+def diagnosis() -> Iterator[str]:
+    """Which frameworks, versions and devices are here, and what is missing."""
+    from gradbench import __version__, registry
+    from gradbench.device import gpus
+
+    yield f"gradbench {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    found = gpus()
+    yield f"devices: cpu{''.join(f', cuda:{i} ({name})' for i, name in enumerate(found.names))}"
+    if not found.count:
+        yield f"no cuda: {found.reason}"
+    for entry in registry.entries().values():
+        if entry.is_installed:
+            yield f"✓ {entry.name:20} {_version(entry.requires)}{' (reference)' if entry.reference else ''}"
+        else:
+            yield f"✗ {entry.name:20} not installed; install the extra {entry.extra!r}"
+
+
+def _version(module: str) -> str:
+    if not module:
+        return "built in"
+    for name in importlib.metadata.packages_distributions().get(module, ()):
+        return f"{name} {importlib.metadata.version(name)}"
+    return "installed"

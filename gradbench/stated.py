@@ -1,0 +1,191 @@
+"""What an author states about the answers at a point, read from YAML.
+
+The entries of a point enter; an `Answer` for each operator that something is stated of leaves. A component may be a
+number, a formula of constants, a set of numbers, or a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from gradbench import schema
+from gradbench.document import Entries, Items, Leaf, Tree
+from gradbench.errors import LanguageError, Place, suggestion
+from gradbench.exact import number
+from gradbench.query import Array, Operator, Stated
+
+Shape = tuple[int, ...]
+
+
+class Blame(Protocol):
+    """Whoever collects the mistakes."""
+
+    def wrong(self, place: Place, wrong: str, right: str = "", excerpt: str = "") -> Exception:
+        """Notes a mistake and returns what to raise."""
+
+    def language(self, leaf: Leaf, error: LanguageError) -> Exception:
+        """Notes a mistake within a text."""
+
+    def array(self, tree: Tree, shape: Shape | None) -> tuple[Array, bool]:
+        """An array of numbers."""
+
+    def orders(self, tree: Tree, inputs: Any) -> dict[str, int]:
+        """The orders of a partial derivative."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is stated of one operator at one point, with the direction it is asked in, by key."""
+
+    operator: Operator
+    stated: Mapping[str, Stated]
+    tangents: Mapping[str, Array] | None = None
+    cotangent: Array | None = None
+    orders: Mapping[str, int] | None = None
+
+
+class Reader:
+    """Reads the answers of one point."""
+
+    def __init__(self, blame: Blame, inputs: Mapping[str, Shape], output: Shape) -> None:
+        self.blame, self.inputs, self.output = blame, inputs, output
+
+    def answers(self, operator: Operator, entries: Entries) -> Iterator[Answer]:
+        """Everything stated of one operator at the point."""
+        tree = entries.parts.get(operator)
+        if tree is None:
+            return
+        if operator in {Operator.GRADIENT, Operator.HESSIAN, Operator.HVP} and self.output:
+            message = f"{operator} needs a scalar output, and this one has shape {list(self.output)}"
+            raise self.blame.wrong(entries.keys[operator], message, "state the jacobian or a vjp")
+        if operator in schema.DIRECTED:
+            for part in tree.parts if isinstance(tree, Items) else (tree,):
+                yield self.directed(operator, part)
+        else:
+            yield Answer(operator, self.stated(operator, tree))
+
+    def directed(self, operator: Operator, tree: Tree) -> Answer:
+        key = schema.DIRECTED[operator]
+        if not isinstance(tree, Entries) or set(tree.parts) != {key, "answer"}:
+            raise self.blame.wrong(tree.place, f"{operator} needs {key!r} and 'answer'", f"as {{{key}: ..., answer: ...}}")
+        given, stated = tree.parts[key], self.stated(operator, tree.parts["answer"])
+        if key == "cotangent":
+            return Answer(operator, stated, cotangent=self.blame.array(given, self.output)[0])
+        if key == "orders":
+            orders = self.blame.orders(given, self.inputs)
+            for name in orders:
+                if self.inputs[name]:
+                    right = "a partial derivative is by scalars; state the jacobian or the hessian"
+                    raise self.blame.wrong(given.place, f"{name!r} is an array", right)
+            return Answer(operator, stated, orders=orders)
+        if not isinstance(given, Entries) or set(given.parts) - set(self.inputs):
+            raise self.blame.wrong(given.place, "tangents must be a mapping of inputs", f"with {', '.join(self.inputs)}")
+        tangents = {
+            name: self.blame.array(given.parts[name], shape)[0] if name in given.parts else np.zeros(shape)
+            for name, shape in self.inputs.items()
+        }
+        return Answer(operator, stated, tangents=tangents)
+
+    def stated(self, operator: Operator, tree: Tree) -> dict[str, Stated]:
+        """The stated arrays by key."""
+        keys = operator.keys(self.inputs)
+        if keys == ("",):
+            return {"": self.component_array(tree, self.output)}
+        if len(self.inputs) == 1 and not (isinstance(tree, Entries) and set(tree.parts) & set(self.inputs)):
+            return {keys[0]: self.component_array(tree, operator.shape(keys[0], self.inputs, self.output))}
+        found = dict(self.flat(tree, 2 if operator is Operator.HESSIAN else 1))
+        for key, part in found.items():
+            if key not in keys:
+                names = key.split(",")
+                bad = next((name for name in names if name not in self.inputs), key)
+                raise self.blame.wrong(part.place, f"{bad!r} is no input", suggestion(bad, self.inputs))
+        return {
+            key: self.component_array(part, operator.shape(key, self.inputs, self.output)) for key, part in found.items()
+        }
+
+    def flat(self, tree: Tree, depth: int, prefix: str = "") -> Iterator[tuple[str, Tree]]:
+        if not isinstance(tree, Entries):
+            raise self.blame.wrong(tree.place, "a mapping of inputs is needed", f"with {', '.join(self.inputs)}")
+        for name, part in tree.parts.items():
+            if depth > 1:
+                yield from self.flat(part, depth - 1, f"{prefix}{name},")
+            else:
+                yield prefix + name, part
+
+    def component_array(self, tree: Tree, shape: Shape) -> Stated:
+        """A stated array; a single component or set fills the whole shape."""
+        components = list(self.components(tree, shape))
+        size = math.prod(shape)
+        if len(components) == 1 and not isinstance(tree, Items):
+            components *= size
+        kind = np.complex128 if any(isinstance(c.lower, complex) for c in components) else np.float64
+        return Stated(
+            lower=np.array([c.lower for c in components], kind).reshape(shape),
+            upper=np.array([c.upper for c in components], kind).reshape(shape),
+            slack=np.array([c.slack for c in components], np.float64).reshape(shape),
+            choices={i: c.choices for i, c in enumerate(components) if c.choices},
+            words={i: c.word for i, c in enumerate(components) if c.word},
+        )
+
+    def components(self, tree: Tree, shape: Shape) -> Iterator[_Component]:
+        if not isinstance(tree, Items):
+            yield self.component(tree)
+            return
+        if not shape or len(tree.parts) != shape[0]:
+            length = f"a list of {len(tree.parts)}"
+            right = f"it must be of shape {list(shape)}" if shape else "it must be a number"
+            raise self.blame.wrong(tree.place, f"{length} where the answer has shape {list(shape)}", right)
+        for part in tree.parts:
+            if len(shape) > 1 and not isinstance(part, Items):
+                right = f"it must be of shape {list(shape[1:])}"
+                raise self.blame.wrong(part.place, "a number where a list is needed", right)
+            yield from self.components(part, shape[1:])
+
+    def component(self, tree: Tree) -> _Component:
+        if isinstance(tree, Leaf):
+            if tree.text in schema.WORDS:
+                return _Component(math.nan, math.nan, word=tree.text)
+            value, slack = self.number(tree)
+            return _Component(value, value, slack)
+        if not isinstance(tree, Entries) or not tree.parts or set(tree.parts) - set(schema.SETS):
+            word = next((key for key in getattr(tree, "parts", ()) if key not in schema.SETS), "")
+            raise self.blame.wrong(tree.place, f"no stated answer: {word!r}", suggestion(str(word), schema.SETS))
+        return self.set(tree)
+
+    def set(self, tree: Entries) -> _Component:
+        if set(tree.parts) == {"left", "right"}:
+            sides = [self.number(tree.parts[key])[0] for key in ("left", "right")]
+            return _Component(min(sides), max(sides))
+        if len(tree.parts) != 1 or set(tree.parts) & {"left", "right"}:
+            raise self.blame.wrong(tree.place, f"{' and '.join(tree.parts)} together", "left and right, or one set")
+        word, part = next(iter(tree.parts.items()))
+        if not isinstance(part, Items) or not part.parts:
+            raise self.blame.wrong(part.place, f"{word} needs a list of numbers", f"as {word}: [0, 1]")
+        values = [self.number(p)[0] for p in part.parts]
+        if word == "one_of":
+            return _Component(min(values), max(values), choices=tuple(values))
+        if len(values) != 2 or not values[0] <= values[1]:
+            raise self.blame.wrong(part.place, "between needs two numbers", "the lower first, as between: [-1, 1]")
+        return _Component(values[0], values[1])
+
+    def number(self, tree: Tree) -> tuple[Any, float]:
+        if not isinstance(tree, Leaf):
+            raise self.blame.wrong(tree.place, "a list where a number is needed")
+        try:
+            return number(tree.text)
+        except LanguageError as error:
+            raise self.blame.language(tree, error) from None
+
+
+@dataclass(frozen=True)
+class _Component:
+    lower: Any
+    upper: Any
+    slack: float = 0.0
+    choices: tuple[float, ...] = ()
+    word: str = ""

@@ -1,0 +1,216 @@
+"""The child process: one adapter on one device; queries in, records out, a line of JSON each.
+
+The protocol has file descriptors of its own: standard output and error are moved aside before a framework is imported,
+so that nothing a framework prints can break it. The first line out says `ready`, with versions and settings, or
+`failed`, with the reason; then comes one `record` for each `query`. The process ends when its input does.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import IO, Any, Final
+
+import numpy as np
+
+from gradbench import registry
+from gradbench.adapter import Adapter, Estimate, Function, Reference, lifted
+from gradbench.errors import GradbenchError, Unsupported
+from gradbench.language import parse, parse_rule
+from gradbench.program import Program
+from gradbench.query import Array, Operator, Query
+from gradbench.record import Outcome, Record
+from gradbench.wire import FORMATS
+
+REPEAT_LIMIT: Final = 5.0
+"""Seconds: a first call longer than this is not repeated."""
+
+_DIRECTIONS: Final = {
+    Operator.JVP: "tangents", Operator.HVP: "tangents", Operator.VJP: "cotangent", Operator.PARTIAL: "orders",
+}  # fmt: skip
+
+# A message is kept to this many characters: enough to find the cause, too few to drown a report.
+_MESSAGE: Final = 2_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the worker: `python -m gradbench.worker SPEC DEVICE`."""
+    spec, device = arguments if arguments is not None else sys.argv[1:]
+    incoming, outgoing = _protocol()
+    _die_with_parent()
+    faulthandler.enable(sys.stderr)
+    try:
+        adapter = registry.load(spec)
+        settings = dict(adapter.open(device))
+        versions = dict(adapter.versions())
+    except BaseException as error:  # noqa: BLE001  # an import can fail in any way; the reason is the answer
+        traceback.print_exc()
+        _send(outgoing, {"failed": f"{type(error).__name__}: {error}"[:_MESSAGE]})
+        return 1
+    _send(outgoing, {"ready": {"versions": versions, "settings": settings}})
+    answerer = Answerer(adapter)
+    for line in incoming:
+        _send(outgoing, {"record": answerer.record(Query.from_json(json.loads(line)["query"])).to_json()})
+    return 0
+
+
+def _protocol() -> tuple[IO[bytes], IO[bytes]]:
+    """The two streams of the protocol, on descriptors of their own; 0 reads nothing and 1 writes to 2 from here on."""
+    incoming = os.fdopen(os.dup(0), "rb")
+    outgoing = os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return incoming, outgoing
+
+
+def _send(stream: IO[bytes], value: Mapping[str, Any]) -> None:
+    data = memoryview(json.dumps(value, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+    while data:  # an unbuffered write to a pipe may take a part
+        data = data[stream.write(data) :]
+
+
+def _die_with_parent() -> None:
+    """On Linux, asks the kernel to end this process with the one that started it, even if it hangs in C."""
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415  # nowhere else needed
+        import signal  # noqa: PLC0415
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() == 1:
+            sys.exit(1)
+
+
+class Answerer:
+    """Turns queries into records with one adapter or reference."""
+
+    def __init__(self, adapter: Adapter | Reference) -> None:
+        self.adapter: Any = adapter
+        # A framework keeps what it compiled by the function's identity, so equal functions must be one object.
+        self.function = lru_cache(maxsize=256)(self._function)
+        self.programs = lru_cache(maxsize=1024)(parse)
+
+    def record(self, query: Query) -> Record:
+        """What happens when the query is asked; never raises for what the adapter does."""
+        try:
+            if isinstance(self.adapter, Reference):
+                return self._estimated(query)
+            return self._answered(query)
+        except MemoryError as error:
+            return _failure(query, Outcome.OUT_OF_MEMORY, error)
+        except (Unsupported, NotImplementedError, *getattr(self.adapter, "refusals", ())) as error:
+            return _failure(query, Outcome.UNSUPPORTED, error)
+        except Exception as error:  # noqa: BLE001  # whatever a framework raises is what happened
+            if "out of memory" in str(error).lower():
+                return _failure(query, Outcome.OUT_OF_MEMORY, error)
+            return _failure(query, Outcome.RAISED, error)
+
+    def _estimated(self, query: Query) -> Record:
+        start = time.perf_counter()
+        found: Estimate = self.adapter.estimate(query, self.programs(query.function, query.names))
+        seconds = time.perf_counter() - start
+        return Record(
+            query.id, Outcome.ANSWERED, dict(found.answer), margin=dict(found.margin), status=dict(found.status),
+            notes=dict(found.notes), first=seconds,
+        )  # fmt: skip
+
+    def _answered(self, query: Query) -> Record:
+        program = self.programs(query.function, query.names)
+        used = set(program.primitives)
+        missing = sorted(used - set(self.adapter.ops))
+        if missing:
+            return _refusal(query, f"it has no {', '.join(missing)}")
+        ask = getattr(self.adapter, query.operator, None)
+        if ask is None:
+            return _refusal(query, f"it has no {query.operator}")
+        f = self._of(query)
+        x = {name: self.adapter.asarray(array) for name, array in query.inputs.items()}
+        direction = self._direction(query)
+        first, native = self._timed(ask, f, x, direction)
+        answer = self._numpy(native)
+        seconds = repeatable = None
+        if first < REPEAT_LIMIT:
+            seconds, native = self._timed(ask, f, x, direction)
+            repeatable = _same(answer, self._numpy(native))
+        changed = [name for name in x if not _same_array(self.adapter.numpy(x[name]), query.inputs[name])]
+        return Record(
+            query.id, Outcome.ANSWERED, answer, first=first, seconds=seconds, repeatable=repeatable,
+            mutated=tuple(changed), composite=tuple(sorted(used & set(self.adapter.composite))),
+        )  # fmt: skip
+
+    def _timed(self, ask: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+        self.adapter.synchronize()
+        start = time.perf_counter()
+        native = ask(*(a for a in arguments if a is not None))
+        self.adapter.synchronize()
+        return time.perf_counter() - start, native
+
+    def _direction(self, query: Query) -> Any:
+        name = _DIRECTIONS.get(query.operator)
+        given = getattr(query, name) if name else None
+        if isinstance(given, np.ndarray):
+            return self.adapter.asarray(given)
+        if name == "tangents" and given is not None:
+            return {key: self.adapter.asarray(array) for key, array in given.items()}
+        return given
+
+    def _numpy(self, native: Any) -> dict[str, Array | None]:
+        """The answer by key; a bare array has the key ``""``. None stays None: the framework said so."""
+        parts = native if isinstance(native, Mapping) else {"": native}
+        return {key: None if part is None else self.adapter.numpy(part) for key, part in parts.items()}
+
+    def _of(self, query: Query) -> Function:
+        constants = tuple((k, a.dtype.name, a.shape, a.tobytes()) for k, a in query.constants.items())
+        function: Function = self.function(
+            query.function, tuple(query.inputs), constants, query.dtype, tuple(query.rules.items())
+        )
+        return function
+
+    def _function(
+        self, text: str, inputs: tuple[str, ...], constants: tuple[Any, ...], dtype: str, rules: tuple[Any, ...]
+    ) -> Function:
+        arrays = {k: np.frombuffer(raw, FORMATS[kind]).reshape(shape) for k, kind, shape, raw in constants}
+        names = (*inputs, *arrays)
+        program = self.programs(text, names)
+        native = {name: self.adapter.asarray(array) for name, array in arrays.items()}
+        return Function(program, lifted(self.adapter, FORMATS[dtype]), inputs, native, _rules(text, names, rules))
+
+
+def _rules(text: str, names: tuple[str, ...], rules: tuple[tuple[str, str], ...]) -> dict[str, Program]:
+    return {
+        operator: parse_rule(text, rule, names, ("cotangent",) if operator == Operator.VJP else ())
+        for operator, rule in rules
+    }
+
+
+def _refusal(query: Query, message: str) -> Record:
+    return Record(query.id, Outcome.UNSUPPORTED, message=message)
+
+
+def _failure(query: Query, outcome: Outcome, error: BaseException) -> Record:
+    message = str(error) or type(error).__name__
+    # Our own refusals are sentences; a framework's exception is shown with its class.
+    name = "" if isinstance(error, GradbenchError) else type(error).__name__
+    return Record(query.id, outcome, error=name, message=message[:_MESSAGE])
+
+
+def _same_array(one: Array, other: Array) -> bool:
+    """Equal bit by bit, NaN included."""
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _same(one: Mapping[str, Array | None], other: Mapping[str, Array | None]) -> bool:
+    if one.keys() != other.keys():
+        return False
+    pairs = ((one[key], other[key]) for key in one)
+    return all(a is b if a is None or b is None else _same_array(a, b) for a, b in pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
