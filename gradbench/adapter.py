@@ -70,7 +70,7 @@ class Adapter(Protocol):
         """Waits until the device has finished."""
 
     def value(self, f: Function, x: Arrays) -> Native:
-        """f itself, at x."""
+        """The function itself, at x."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class Function:
     rules: Mapping[str, Program] = field(default_factory=dict)
 
     def __call__(self, *arrays: Native) -> Native:
-        """f of the inputs."""
+        """What the function is at the inputs."""
         return evaluate(self.program, self.ops, {**dict(zip(self.inputs, arrays, strict=True)), **self.constants})
 
 

@@ -114,7 +114,9 @@ def _nearest(name: str) -> Path | None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gradbench")
-@click.option("--config", callback=_defaults, expose_value=False, help="Take defaults from [tool.gradbench] of this file.")
+@click.option(
+    "--config", callback=_defaults, expose_value=False, help="Take defaults from [tool.gradbench] of this file."
+)
 def cli() -> None:
     """The referee for gradients: who differentiates a function right, by how much, and why."""
 
@@ -137,9 +139,13 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
 @selecting
 @_many("--target", "Ask these targets; all that are installed if not given.", shell_complete=_complete_targets)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
-@click.option("--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
+@click.option(
+    "--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write."
+)
 @_many("--format", f"What to write beside the records: {', '.join(FORMATS)}.", default=FORMATS, show_default=True)
-@click.option("--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a query may take.")
+@click.option(
+    "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a query may take."
+)
 @click.option("--rtol", type=click.FloatRange(min=0), help="Judge by this relative tolerance instead.")
 @click.option("--atol", type=click.FloatRange(min=0), help="Judge by this absolute tolerance instead.")
 @click.option("--max-ulps", type=click.FloatRange(min=0), help="Judge by this many ulps instead.")
@@ -177,7 +183,9 @@ def judge(records: tuple[Path, ...], **options: Any) -> int:
 
 @cli.command()
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
+@click.option(
+    "--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write."
+)
 @_many("--format", f"What to write: {', '.join(FORMATS)}.", default=FORMATS, show_default=True)
 def report(records: tuple[Path, ...], folder: Path, **options: Any) -> int:
     """Write the report of stored records."""
@@ -283,16 +291,16 @@ def completion(shell: str) -> None:
 # What several verbs need
 
 
-def catalogue() -> Path:
+def _shipped() -> Path:
     """The cases that come with gradbench: beside the package in a checkout, inside it in a wheel."""
     inside = Path(__file__).parent / "_cases"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "cases"
 
 
 def _load(paths: Sequence[Path]) -> list[Case]:
-    from gradbench import case
+    from gradbench import catalogue
 
-    return case.load(paths or [catalogue()])
+    return catalogue.load(paths or [_shipped()])
 
 
 def _selection(options: dict[str, Any]) -> Selection:

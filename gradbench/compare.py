@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 from gradbench.query import Array
-from gradbench.wire import FORMATS
 
 SIGMAS: Final = 8.0
 ULPS: Final = 4.0

@@ -116,7 +116,7 @@ def parse(data: bytes, name: str) -> Tree:
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise Mistakes([Mistake(Place(name, line, column), "not UTF-8", "save the file as UTF-8")]) from None
     try:
-        root = yaml.compose(text, Loader=_LOADER)  # noqa: S506  # composing makes nodes, never objects
+        root = yaml.compose(text, Loader=_LOADER)  # composing makes nodes, never objects
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)

@@ -82,7 +82,9 @@ def _formula(text: str) -> tuple[Number, float]:
     program = parse(text, ())
     for node in program.nodes:
         if node.primitive not in _OPS:
-            raise LanguageError(text, node.line, node.column, f"{node.primitive} has no place in a formula of constants")
+            raise LanguageError(
+                text, node.line, node.column, f"{node.primitive} has no place in a formula of constants"
+            )
     try:
         value = evaluate(program, _OPS, {})
         found = complex(value) if hasattr(value, "conjugate") and value.imag else float(value.real)

@@ -19,7 +19,7 @@ from gradbench.compare import Difference, Tolerance, Truth, compare, tolerance
 from gradbench.language import parse
 from gradbench.oracle import NOISE, REFERENCES, Oracle, consult
 from gradbench.query import Operator, Question
-from gradbench.record import Outcome, Record, Run, Target
+from gradbench.record import Outcome, Record, Run, Status, Target
 
 
 class Ruling(StrEnum):
@@ -155,10 +155,9 @@ def _finding(question: Question, record: Record, key: str, oracle: Oracle, own: 
         detail = f"shape {list(answer.shape)} where {list(truth.shape)} is right"
         return Finding(key, Ruling.FAIL, "shape", detail, source=source)
     estimated = record.target == "finite-difference"
-    if answer.dtype.name != question.query.dtype and not estimated:
-        if not _is_real_part(answer.dtype.name, question):
-            detail = f"{answer.dtype.name} where {question.query.dtype} was asked for"
-            return Finding(key, Ruling.FAIL, "dtype", detail, source=source)
+    if not estimated and not _is_of(question, answer.dtype.name):
+        detail = f"{answer.dtype.name} where {question.query.dtype} was asked for"
+        return Finding(key, Ruling.FAIL, "dtype", detail, source=source)
     if (truth.kind == "unknown").all() and answer.size:
         return Finding(key, Ruling.UNJUDGED, detail="no reference could answer", source=source)
     if estimated and (truth.source == record.target).any():
@@ -191,7 +190,7 @@ def _concluded(
             reason = "inaccurate" if difference.is_close else "wrong"
             said = f"{difference.bad} of {difference.size} beyond the tolerance"
         if record.target == "finite-difference":
-            ruling = Ruling.INCONCLUSIVE if (record.status.get(key) != "estimated").any() else Ruling.FAIL
+            ruling = Ruling.INCONCLUSIVE if not _all_estimated(record, key) else Ruling.FAIL
             return Finding(key, ruling, reason, said, difference, allowed.rule, source)
         return Finding(key, Ruling.FAIL, reason, said + made, difference, allowed.rule, source)
     if (truth.kind == "undefined").any():
@@ -224,8 +223,16 @@ def _unconnected(question: Question) -> tuple[str, ...]:
     return tuple(name for name in question.query.inputs if name in free)
 
 
-def _is_real_part(given: str, question: Question) -> bool:
-    """A real function of complex inputs answers in the real format of the same precision."""
+def _all_estimated(record: Record, key: str) -> bool:
+    """Whether finite differences vouch for every component."""
+    status = record.status.get(key)
+    return status is not None and bool((status == Status.ESTIMATED).all())
+
+
+def _is_of(question: Question, given: str) -> bool:
+    """Whether a dtype is the one asked for; a real function of complex inputs answers in the real one."""
+    if given == question.query.dtype:
+        return True
     pairs = {("float64", "complex128"), ("float32", "complex64")}
     return (given, question.query.dtype) in pairs and question.query.operator is Operator.VALUE
 

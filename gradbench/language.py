@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gradbench.errors import LanguageError, suggestion
 from gradbench.primitives import VOCABULARY, Parameter, Primitive
-from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, Ref, references
+from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, Ref
 
 MAX_CHARACTERS: Final = 20_000
 MAX_NODES: Final = 20_000
@@ -180,17 +180,19 @@ class _Builder:
 
     def array(self, tree: ast.expr) -> Argument:
         """An expression whose value is one array or number."""
-        value = self.expression(tree)
+        value: Argument | _Several = self.expression(tree)
         if isinstance(value, _Several):
             fields = " or ".join(f".{name}" for name in value.fields)
             raise self.error(tree, f"{value.primitive} answers with {len(value.fields)} arrays", f"take {fields}")
-        return value  # type: ignore[no-any-return]
+        return value
 
     def expression(self, tree: ast.expr) -> Any:
         method = getattr(self, f"on_{type(tree).__name__.lower()}", None)
         if method is None:
             what = type(tree).__name__
-            right = "use where(condition, a, b)" if what == "IfExp" else "see the words with 'gradbench list --primitives'"
+            right = (
+                "use where(condition, a, b)" if what == "IfExp" else "see the words with 'gradbench list --primitives'"
+            )
             raise self.error(tree, f"{what} is not part of the language", right)
         return method(tree)
 
@@ -220,7 +222,7 @@ class _Builder:
             raise self.error(tree, f"the operator {type(tree.op).__name__} is not part of the language")
         if isinstance(left, Literal) and isinstance(right, Literal) and type(tree.op) in _FOLD:
             return self.fold(tree, left.value, right.value)
-        return self.apply(tree, name, (left, right))
+        return self.one(tree, name, (left, right))
 
     def fold(self, tree: ast.BinOp, left: Number, right: Number) -> Literal:
         if isinstance(tree.op, ast.Pow) and abs(right) > MAX_EXPONENT:
@@ -238,8 +240,8 @@ class _Builder:
             if isinstance(operand, Literal):
                 # an integer has no negative zero; in this language 0 is a real number
                 return Literal(-operand.value if operand.value or isinstance(operand.value, float) else -0.0)
-            return self.apply(tree, "negative", (operand,))
-        return self.apply(tree, "logical_not", (operand,))
+            return self.one(tree, "negative", (operand,))
+        return self.one(tree, "logical_not", (operand,))
 
     def on_compare(self, tree: ast.Compare) -> Argument:
         operands = [self.array(part) for part in (tree.left, *tree.comparators)]
@@ -247,8 +249,8 @@ class _Builder:
         for i, sign in enumerate(tree.ops):
             if type(sign) not in _COMPARE:
                 raise self.error(tree, f"the comparison {type(sign).__name__} is not part of the language")
-            one = self.apply(tree, _COMPARE[type(sign)], (operands[i], operands[i + 1]))
-            found = one if found is None else self.apply(tree, "logical_and", (found, one))
+            one = self.one(tree, _COMPARE[type(sign)], (operands[i], operands[i + 1]))
+            found = one if found is None else self.one(tree, "logical_and", (found, one))
         assert found is not None
         return found
 
@@ -256,7 +258,7 @@ class _Builder:
         name = "logical_and" if isinstance(tree.op, ast.And) else "logical_or"
         found, *others = [self.array(value) for value in tree.values]
         for other in others:
-            found = self.apply(tree, name, (found, other))
+            found = self.one(tree, name, (found, other))
         return found
 
     def on_attribute(self, tree: ast.Attribute) -> Argument:
@@ -266,13 +268,13 @@ class _Builder:
                 raise self.error(tree, f"{value.primitive} has no {tree.attr!r}", suggestion(tree.attr, value.fields))
             return self.item(value, value.fields.index(tree.attr), tree)
         if tree.attr in {"T", "mT"}:
-            return self.apply(tree, "matrix_transpose", (value,))
+            return self.one(tree, "matrix_transpose", (value,))
         raise self.error(tree, f"an array has no {tree.attr!r}", "use .T, or call a function")
 
     def on_subscript(self, tree: ast.Subscript) -> Argument:
         value = self.array(tree.value)
         parts = tree.slice.elts if isinstance(tree.slice, ast.Tuple) else [tree.slice]
-        return self.apply(tree, "getitem", (value,), {"index": tuple(self.index(part) for part in parts)})
+        return self.one(tree, "getitem", (value,), {"index": tuple(self.index(part) for part in parts)})
 
     def index(self, tree: ast.expr) -> Any:
         if isinstance(tree, ast.Slice):
@@ -305,7 +307,7 @@ class _Builder:
         for parameter in primitive.parameters:
             given = bound.get(parameter.name)
             if parameter.kind == "operands":
-                arguments.extend(self.array(part) for part in given)
+                arguments.extend(self.array(part) for part in given or ())
             elif given is None:
                 if parameter.is_required:
                     raise self.error(tree, f"{name} lacks {parameter.name!r}", f"write '{primitive.signature}'")
@@ -364,20 +366,25 @@ class _Builder:
         return value.value
 
     def checked(self, tree: ast.expr, parameter: Parameter, value: Any) -> Any:
-        accepted = _STATIC[parameter.kind](value)
-        if accepted is _NO:
-            if value is None and parameter.default is None:
-                return None
-            raise self.error(tree, f"{parameter.name!r} can't be {value!r}", f"write {_STATIC_WORDS[parameter.kind]}")
-        return accepted
+        try:
+            return parameter.accepted(value)
+        except ValueError as error:
+            raise self.error(tree, f"{parameter.name!r} can't be {value!r}", f"write {error}") from None
 
     def item(self, several: _Several, index: int, tree: ast.AST) -> Ref:
         return self.append(tree, ITEM, (several.ref,), {"index": index})
 
+    def one(
+        self, tree: ast.AST, name: str, arguments: tuple[Argument, ...], statics: Mapping[str, Any] | None = None
+    ) -> Argument:
+        """A primitive with one result."""
+        ref: Ref = self.apply(tree, name, arguments, statics)
+        return ref
+
     def apply(
         self, tree: ast.AST, name: str, arguments: tuple[Argument, ...], statics: Mapping[str, Any] | None = None
     ) -> Any:
-        if not any(True for _ in references(arguments)) and not arguments:
+        if not arguments:
             raise self.error(tree, f"{name} is applied to nothing")
         ref = self.append(tree, name, arguments, statics or {})
         results = VOCABULARY[name].results
@@ -396,41 +403,3 @@ class _Several:
     primitive: str
     ref: Ref
     fields: tuple[str, ...]
-
-
-_NO: Final = object()
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _int(value: Any) -> Any:
-    return value if _is_int(value) else _NO
-
-
-def _ints(value: Any) -> Any:
-    if _is_int(value):
-        return (value,)
-    return value if isinstance(value, tuple) and all(map(_is_int, value)) else _NO
-
-
-def _axes(value: Any) -> Any:
-    return value if _is_int(value) or (isinstance(value, tuple) and value and all(map(_is_int, value))) else _NO
-
-
-def _number(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _NO
-
-
-def _of(kind: type) -> Callable[[Any], Any]:
-    return lambda value: value if isinstance(value, kind) else _NO
-
-
-_STATIC: Final[dict[str, Callable[[Any], Any]]] = {
-    "int": _int, "axis": _int, "ints": _ints, "axes": _axes, "number": _number, "bool": _of(bool), "text": _of(str),
-}  # fmt: skip
-_STATIC_WORDS: Final = {
-    "int": "a whole number", "axis": "a whole number", "ints": "whole numbers, as (2, 3)",
-    "axes": "a whole number or several, as (0, 1)", "number": "a number", "bool": "True or False", "text": "a string",
-}  # fmt: skip

@@ -17,7 +17,11 @@ from gradbench.compare import FORMS, SIGMAS, ULPS, Truth, ulp
 from gradbench.query import Array, Question, Stated
 from gradbench.record import Outcome, Record, Status
 
-LADDER: Final = (("ball", Status.CERTIFIED), ("high-precision", Status.PRECISE), ("finite-difference", Status.ESTIMATED))
+LADDER: Final = (
+    ("ball", Status.CERTIFIED),
+    ("high-precision", Status.PRECISE),
+    ("finite-difference", Status.ESTIMATED),
+)
 """The references that may be believed, best first, with the status by which each vouches for a component."""
 NOISE: Final = "noise"
 REFERENCES: Final = (*(name for name, _ in LADDER), NOISE)
@@ -79,13 +83,13 @@ def _believe(
     for name, status in order:
         if name == STATED:
             if stated is not None:
-                slate.state(stated, question.query.dtype, sigma, question, key, disputes)
+                slate.state(stated, question, key, disputes)
             continue
         record = answered.get(name)
         if record is not None and record.answer.get(key) is not None:
             slate.reference(name, status, record, key)
     if stated is not None:
-        slate.check(stated, question.query.dtype, sigma, question, key, disputes)
+        slate.check(stated, sigma, question, key, disputes)
     return slate.truth()
 
 
@@ -129,9 +133,7 @@ class _Slate:
                 for row, side in enumerate(("lower", "upper")):
                     self.outer[row, known] = np.asarray(margin[side], np.float64).reshape(-1)[known]
 
-    def state(
-        self, stated: Stated, dtype: str, sigma: Array | None, question: Question, key: str, disputes: list[str]
-    ) -> None:
+    def state(self, stated: Stated, question: Question, key: str, disputes: list[str]) -> None:
         """Takes what the author states where no proof is at hand, and at kinks, where only an author can say."""
         lower, upper, slack = (np.real(getattr(stated, k)).reshape(-1) for k in ("lower", "upper", "slack"))
         proved = self.kind == "number"
@@ -145,15 +147,17 @@ class _Slate:
                 disputes.append(_at(question, key, index, f"the case says {word}, and {right}"))
             else:
                 self._take(index, "infinite" if word == "infinite" else "undefined", np.inf, 0.0)
-        for index in np.flatnonzero(~proved):
+        for index in np.flatnonzero(~proved).tolist():
             if index in stated.words:
                 continue
             low, high = float(lower[index]), float(upper[index])
-            if self.kind[index] == "set" and not self._fits(index, low, high, dtype, sigma):
+            if self.kind[index] == "set" and not self._fits(index, low, high):
                 ends = f"[{self.lower[index]!r}, {self.upper[index]!r}]"
-                disputes.append(_at(question, key, index, f"the case says [{low!r}, {high!r}], and {ends} is the kink's"))
+                disputes.append(
+                    _at(question, key, index, f"the case says [{low!r}, {high!r}], and {ends} is the kink's")
+                )
             if index in stated.choices:
-                self.choices[int(index)] = stated.choices[int(index)]
+                self.choices[index] = stated.choices[index]
                 self._take(index, "choice", low, 0.0)
             elif low < high:
                 self.lower[index], self.upper[index] = low, high
@@ -165,26 +169,28 @@ class _Slate:
             else:
                 self._take(index, "number", low, float(slack[index]))
 
-    def check(
-        self, stated: Stated, dtype: str, sigma: Array | None, question: Question, key: str, disputes: list[str]
-    ) -> None:
+    def check(self, stated: Stated, sigma: Array | None, question: Question, key: str, disputes: list[str]) -> None:
         """Holds what the case states against what a reference above it proved."""
         lower, upper, slack = (np.real(getattr(stated, k)).reshape(-1) for k in ("lower", "upper", "slack"))
         proved = (self.kind == "number") & (self.source != STATED)
-        for index in np.flatnonzero(proved):
+        for index in np.flatnonzero(proved).tolist():
             if index in stated.words:
                 continue
             truth = self.centre[index]
-            numbers = stated.choices.get(int(index), ())
+            numbers = stated.choices.get(index, ())
             inside = lower[index] <= truth <= upper[index] and not numbers
             away = min((abs(truth - c) for c in numbers), default=max(lower[index] - truth, truth - upper[index], 0.0))
-            room = slack[index] + self.radius[index] + self._room(index, dtype, sigma)
+            room = slack[index] + self.radius[index] + self._room(index, question.query.dtype, sigma)
             if not inside and not away <= room:
-                said = repr(float(lower[index])) if lower[index] == upper[index] else f"[{lower[index]!r}, {upper[index]!r}]"
+                said = (
+                    repr(float(lower[index]))
+                    if lower[index] == upper[index]
+                    else f"[{lower[index]!r}, {upper[index]!r}]"
+                )
                 right = f"{self.source[index]} proves {float(truth)!r}"
                 disputes.append(_at(question, key, index, f"the case says {said}, and {right}"))
 
-    def _fits(self, index: int, low: float, high: float, dtype: str, sigma: Array | None) -> bool:
+    def _fits(self, index: int, low: float, high: float) -> bool:
         """Whether what is stated at a kink lies within the outer hull, or the one-sided slopes, of the reference."""
         outer = self.outer[:, index]
         bottom = self.lower[index] if np.isnan(outer[0]) else min(outer[0], self.lower[index])

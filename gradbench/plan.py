@@ -50,7 +50,7 @@ class Selection:
         return named and (not self.tags or bool(words & set(self.tags)))
 
 
-def plan(cases: Iterable[Case], selection: Selection = Selection()) -> list[Question]:  # noqa: B008  # it is frozen
+def plan(cases: Iterable[Case], selection: Selection = Selection()) -> list[Question]:  # it is frozen
     """Every question of the cases selected.
 
     Raises:
@@ -85,7 +85,9 @@ def _dtypes(case: Case, point: Point, selection: Selection) -> tuple[str, ...]:
     if any(array.dtype.kind == "c" for array in point.inputs.values()):
         # A complex function is asked in the complex format of the same precision.
         wide = {"float64": "complex128", "float32": "complex64"}
-        return tuple(dict.fromkeys(wide.get(dtype, dtype) for dtype in wanted if wide.get(dtype, dtype).startswith("c")))
+        return tuple(
+            dict.fromkeys(wide.get(dtype, dtype) for dtype in wanted if wide.get(dtype, dtype).startswith("c"))
+        )
     return tuple(dtype for dtype in wanted if not dtype.startswith("complex"))
 
 
@@ -107,10 +109,10 @@ def _asked(case: Case, point: Point) -> Iterator[Answer]:
 def _suitable(point: Point, y: tuple[int, ...]) -> tuple[Operator, ...]:
     size = sum(array.size for array in point.inputs.values())
     if y == ():
-        small = (Operator.HESSIAN,) if size <= SMALL_HESSIAN else (Operator.HVP,)
-        return (Operator.VALUE, Operator.GRADIENT, *small)
-    small = (Operator.JACOBIAN,) if size * math.prod(y) <= SMALL_JACOBIAN else ()
-    return (Operator.VALUE, *small, Operator.VJP, Operator.JVP)
+        second = (Operator.HESSIAN,) if size <= SMALL_HESSIAN else (Operator.HVP,)
+        return (Operator.VALUE, Operator.GRADIENT, *second)
+    whole = [Operator.JACOBIAN] if size * math.prod(y) <= SMALL_JACOBIAN else []
+    return (Operator.VALUE, *whole, Operator.VJP, Operator.JVP)
 
 
 def _directed(operator: Operator, case: Case, point: Point, y: tuple[int, ...]) -> Answer:
@@ -119,7 +121,8 @@ def _directed(operator: Operator, case: Case, point: Point, y: tuple[int, ...]) 
         return Answer(operator, {}, cotangent=direction(seed, y, _is_complex(point)))
     if operator in {Operator.JVP, Operator.HVP}:
         tangents = {
-            name: direction(f"{seed}:{name}", array.shape, array.dtype.kind == "c") for name, array in point.inputs.items()
+            name: direction(f"{seed}:{name}", array.shape, array.dtype.kind == "c")
+            for name, array in point.inputs.items()
         }
         return Answer(operator, {}, tangents=tangents)
     return Answer(operator, {})

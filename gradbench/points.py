@@ -43,6 +43,7 @@ class Drawer:
             yield dict(zip(axes, values, strict=True))
 
     def axis(self, tree: Tree, spec: Spec | None, name: str) -> list[Array]:
+        """The values of one input of a grid."""
         if spec is None or spec.shape:
             raise self.blame(tree.place, f"{name!r} is not a scalar", "draw it, or write points with 'at'")
         if isinstance(tree, Entries):
@@ -79,7 +80,9 @@ class Drawer:
             raise self.blame(part.place, f"{word} needs two numbers", f"as {word}: [0, 1]")
         low, high = (float(self.number(p)) for p in part.parts)
         if word == "log_uniform" and not 0 < low < high:
-            raise self.blame(part.place, f"log_uniform from {low:g} to {high:g}", "two numbers above 0, the lower first")
+            raise self.blame(
+                part.place, f"log_uniform from {low:g} to {high:g}", "two numbers above 0, the lower first"
+            )
         one = {"uniform": _uniform, "log_uniform": _log_uniform, "normal": _normal}[word]
 
         def array(generator: Any) -> Array:
@@ -94,6 +97,7 @@ class Drawer:
     def named(
         self, tree: Tree, what: str, inputs: Mapping[str, Any], extra: tuple[str, ...] = ()
     ) -> Mapping[str, Tree]:
+        """The parts of a mapping that must have exactly these keys."""
         known = (*extra, *inputs)
         if not isinstance(tree, Entries):
             raise self.blame(tree.place, f"{what} must be a mapping", f"with the keys {', '.join(known)}")
@@ -106,10 +110,12 @@ class Drawer:
         return tree.parts
 
     def numbers(self, tree: Entries, names: tuple[str, ...]) -> dict[str, float]:
+        """The numbers of a range."""
         parts = self.named(tree, "a range", dict.fromkeys(names))
         return {name: float(self.number(parts[name])) for name in names}
 
     def number(self, tree: Tree) -> float:
+        """A real number."""
         place: Place = tree.place
         if not isinstance(tree, Leaf):
             raise self.blame(place, "a list where a number is needed")

@@ -12,6 +12,7 @@ signature's default settles it (`var` divides by n, `gelu` is the exact one, `ro
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -40,6 +41,38 @@ class Parameter:
     def is_required(self) -> bool:
         """Whether a call must give it."""
         return self.default is REQUIRED
+
+    def accepted(self, value: Any) -> Any:
+        """A static value in the form that `ops` receive.
+
+        Raises:
+            ValueError: The parameter can't be that; the message says what it can be.
+        """
+        if value is None and self.default is None:
+            return None
+        check, words = _STATIC[self.kind]
+        if not check(value):
+            raise ValueError(words)
+        return (value,) if self.kind == "ints" and isinstance(value, int) else value
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_ints(value: Any) -> bool:
+    return _is_int(value) or (isinstance(value, tuple) and all(map(_is_int, value)))
+
+
+_STATIC: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "int": (_is_int, "a whole number"),
+    "axis": (_is_int, "a whole number"),
+    "ints": (_are_ints, "whole numbers, as (2, 3)"),
+    "axes": (lambda value: _are_ints(value) and value != (), "a whole number or several, as (0, 1)"),
+    "number": (lambda value: isinstance(value, float) or _is_int(value), "a number"),
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "text": (lambda value: isinstance(value, str), "a string"),
+}
 
 
 @dataclass(frozen=True)
@@ -89,12 +122,14 @@ def _kind(argument: ast.arg) -> Kind:
 
 def _topic(topic: str, shape: str, *rows: tuple[str, ...]) -> list[Primitive]:
     """Rows of (signature, domain, kinks), all under one topic and with one shape rule."""
-    return [Primitive(row[0], shape, topic, *row[1:]) for row in rows]
+    filled = [(*row, "", "")[:3] for row in rows]
+    return [Primitive(signature, shape, topic, domain, kinks) for signature, domain, kinks in filled]
 
 
 _TABLE: Final = [
     *_topic(
-        "arithmetic", "broadcast",
+        "arithmetic",
+        "broadcast",
         ("add(x1, x2)",),
         ("subtract(x1, x2)",),
         ("multiply(x1, x2)",),
@@ -111,7 +146,8 @@ _TABLE: Final = [
         ("xlog1py(x1, x2)", "x2 > -1 or x1 = 0", "x1 = 0 and x2 = -1"),
     ),
     *_topic(
-        "elementary", "elementwise",
+        "elementary",
+        "elementwise",
         ("abs(x)", "", "x = 0"),
         ("negative(x)",),
         ("sign(x)", "", "x = 0"),
@@ -147,7 +183,8 @@ _TABLE: Final = [
         ("sinc(x)",),
     ),
     *_topic(
-        "special", "elementwise",
+        "special",
+        "elementwise",
         ("erf(x)",),
         ("erfc(x)",),
         ("erfinv(x)", "abs(x) < 1"),
@@ -168,13 +205,15 @@ _TABLE: Final = [
         ("i1e(x)", "", ""),
     ),
     *_topic(
-        "special", "broadcast",
+        "special",
+        "broadcast",
         ("betaln(x1, x2)", "x1 > 0 and x2 > 0"),
         ("zeta(x1, x2)", "x1 > 1 and x2 > 0"),
         ("gammainc(x1, x2)", "x1 > 0 and x2 >= 0"),
     ),
     *_topic(
-        "activations", "elementwise",
+        "activations",
+        "elementwise",
         ("relu(x)", "", "x = 0"),
         ("relu6(x)", "", "x = 0 or x = 6"),
         ("leaky_relu(x, negative_slope: number = 0.01)", "", "x = 0"),
@@ -192,12 +231,14 @@ _TABLE: Final = [
         ("hard_swish(x)", "", "abs(x) = 3"),
     ),
     *_topic(
-        "activations", "along_axis",
+        "activations",
+        "along_axis",
         ("softmax(x, axis: axis = -1)",),
         ("log_softmax(x, axis: axis = -1)",),
     ),
     *_topic(
-        "comparison", "compare",
+        "comparison",
+        "compare",
         ("less(x1, x2)",),
         ("less_equal(x1, x2)",),
         ("greater(x1, x2)",),
@@ -208,7 +249,8 @@ _TABLE: Final = [
     *_topic("comparison", "logic", ("logical_and(x1, x2)",), ("logical_or(x1, x2)",), ("logical_not(x)",)),
     *_topic("comparison", "where", ("where(condition, x1, x2)",)),
     *_topic(
-        "reductions", "reduce",
+        "reductions",
+        "reduce",
         ("sum(x, axis: axes = None, keepdims: bool = False)",),
         ("mean(x, axis: axes = None, keepdims: bool = False)",),
         ("prod(x, axis: axes = None, keepdims: bool = False)",),
@@ -217,11 +259,15 @@ _TABLE: Final = [
         ("var(x, axis: axes = None, correction: number = 0, keepdims: bool = False)",),
         ("std(x, axis: axes = None, correction: number = 0, keepdims: bool = False)", "", "all entries are equal"),
         ("logsumexp(x, axis: axes = None, keepdims: bool = False)",),
-        ("vector_norm(x, axis: axes = None, keepdims: bool = False, ord: number = 2)", "",
-         "all entries are 0; for ord 1 any; for ord inf a tie of the largest"),
+        (
+            "vector_norm(x, axis: axes = None, keepdims: bool = False, ord: number = 2)",
+            "",
+            "all entries are 0; for ord 1 any; for ord inf a tie of the largest",
+        ),
     ),
     *_topic(
-        "reductions", "along_axis",
+        "reductions",
+        "along_axis",
         ("cumulative_sum(x, axis: axis = -1)",),
         ("cumulative_prod(x, axis: axis = -1)",),
         ("sort(x, axis: axis = -1)", "", "two entries are equal"),
@@ -254,13 +300,16 @@ _TABLE: Final = [
     *_topic("linear algebra", "trace", ("trace(x)",)),
     *_topic("linear algebra", "determinant", ("det(x)",)),
     *_topic(
-        "linear algebra", "square",
+        "linear algebra",
+        "square",
         ("inv(x)", "x invertible"),
         ("cholesky(x)", "x symmetric and positive definite; only the symmetric part of x is read"),
         ("matrix_power(x, n: int)", "x invertible where n < 0"),
         ("expm(x)",),
     ),
-    *_topic("linear algebra", "eigvalsh", ("eigvalsh(x)", "only the symmetric part of x is read", "a repeated eigenvalue")),
+    *_topic(
+        "linear algebra", "eigvalsh", ("eigvalsh(x)", "only the symmetric part of x is read", "a repeated eigenvalue")
+    ),
     *_topic("linear algebra", "solve", ("solve(x1, x2)", "x1 invertible")),
     *_topic("linear algebra", "solve", ("solve_triangular(x1, x2, lower: bool = True)", "x1 has no 0 on its diagonal")),
     *_topic("linear algebra", "matrix_norm", ("matrix_norm(x, keepdims: bool = False)", "", "all entries are 0")),

@@ -118,7 +118,7 @@ def evaluate(program: Program, ops: Mapping[str, Callable[..., Any]], values: Ma
     """
     entries = trace(program, ops, values)
     answers = {key: resolve(argument, entries, ops["asarray"]) for key, argument in program.outputs}
-    return answers[""] if "" in answers else answers
+    return answers.get("", answers)
 
 
 def trace(program: Program, ops: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> list[Any]:

@@ -337,8 +337,10 @@ def read(path: Path) -> Run:
 
 
 def merge(runs: Iterable[Run]) -> Run:
-    """Several runs as one. Questions are joined by id, targets by environment; the later of two records of the same
-    query and environment is kept.
+    """Several runs as one.
+
+    Questions are joined by id, targets by environment; the later of two records of the same query and environment is
+    kept.
 
     Raises:
         BadRecord: Two runs ask different things under one id.

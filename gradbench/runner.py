@@ -7,6 +7,7 @@ query that caused it and nothing else. Nothing here imports the worker: it is st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final
 
@@ -33,7 +34,7 @@ RESTARTS: Final = 10
 _TAIL: Final = 1_500
 
 
-class WorkerDied(Exception):  # noqa: N818  # it becomes a record, never a message to a user
+class WorkerDied(Exception):  # it becomes a record, never a message to a user
     """The worker's process ended or had to be ended while a query was in flight."""
 
     def __init__(self, outcome: Outcome, error: str, message: str) -> None:
@@ -141,10 +142,8 @@ class Worker:
 
     def end(self) -> None:
         """Ends the process and all it has started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self.selector.close()
 
@@ -152,24 +151,22 @@ class Worker:
         """Lets an idle worker go, and makes sure of it."""
         self.end()
         for stream in (self.process.stdin, self.process.stdout, self.errors):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 if stream is not None:
                     stream.close()
-            except BrokenPipeError:
-                pass
 
 
 Event = Target | Record
 
 
-def run(jobs: Sequence[Job], timeout: float = 60.0) -> Iterator[Event]:
+def run(jobs: Sequence[Job], timeout: float = 60.0) -> Generator[Event, None, None]:
     """Runs all jobs side by side and yields what happens. Closing the iterator ends every worker.
 
     Args:
         jobs: One for each target and device.
         timeout: Seconds a query may take.
     """
-    events: queue.SimpleQueue[Event | None | BaseException] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
     workers: dict[int, Worker] = {}
 

@@ -77,7 +77,9 @@ DISTRIBUTIONS: Final = {
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a case file, for editors."""
     number = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-    numbers = {"anyOf": [*number["anyOf"], {"type": "boolean"}, {"type": "array", "items": {"$ref": "#/$defs/numbers"}}]}
+    numbers = {
+        "anyOf": [*number["anyOf"], {"type": "boolean"}, {"type": "array", "items": {"$ref": "#/$defs/numbers"}}]
+    }
     one_set = _object(SETS, {"between": _list(number), "one_of": _list(number), "left": number, "right": number})
     answer = {
         "anyOf": [
@@ -110,7 +112,9 @@ def json_schema() -> dict[str, Any]:
         "description": {"type": "string"},
         "source": {"type": "string"},
         "tags": words,
-        "inputs": _named({"anyOf": [*shape["anyOf"], _object(INPUT, {"shape": shape, "dtype": {"enum": ["real", "complex"]}})]}),
+        "inputs": _named(
+            {"anyOf": [*shape["anyOf"], _object(INPUT, {"shape": shape, "dtype": {"enum": ["real", "complex"]}})]}
+        ),
         "constants": values,
         "function": {"type": "string"},
         **{key: {"$ref": "#/$defs/formula"} for key in ("manual", "value", "gradient", "jacobian", "hessian")},
@@ -123,14 +127,20 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gradbench cases",
-        **_object(FILE, {"cases": {"type": "array", "minItems": 1, "items": {**_object(CASE, case), "required": required}}}),
+        **_object(
+            FILE, {"cases": {"type": "array", "minItems": 1, "items": {**_object(CASE, case), "required": required}}}
+        ),
         "required": ["cases"],
         "$defs": {"numbers": numbers, "answer": answer, "formula": formula},
     }
 
 
-def _object(keys: Mapping[str, str], kinds: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    found = {key: {**kinds.get(key, other or {}), **({"description": text} if text else {})} for key, text in keys.items()}
+def _object(
+    keys: Mapping[str, str], kinds: Mapping[str, Any], other: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    found = {
+        key: {**kinds.get(key, other or {}), **({"description": text} if text else {})} for key, text in keys.items()
+    }
     return {"type": "object", "additionalProperties": False, "properties": found}
 
 

@@ -70,9 +70,12 @@ class Reader:
             yield Answer(operator, self.stated(operator, tree))
 
     def directed(self, operator: Operator, tree: Tree) -> Answer:
+        """What is stated for one direction."""
         key = schema.DIRECTED[operator]
         if not isinstance(tree, Entries) or set(tree.parts) != {key, "answer"}:
-            raise self.blame.wrong(tree.place, f"{operator} needs {key!r} and 'answer'", f"as {{{key}: ..., answer: ...}}")
+            raise self.blame.wrong(
+                tree.place, f"{operator} needs {key!r} and 'answer'", f"as {{{key}: ..., answer: ...}}"
+            )
         given, stated = tree.parts[key], self.stated(operator, tree.parts["answer"])
         if key == "cotangent":
             return Answer(operator, stated, cotangent=self.blame.array(given, self.output)[0])
@@ -84,7 +87,9 @@ class Reader:
                     raise self.blame.wrong(given.place, f"{name!r} is an array", right)
             return Answer(operator, stated, orders=orders)
         if not isinstance(given, Entries) or set(given.parts) - set(self.inputs):
-            raise self.blame.wrong(given.place, "tangents must be a mapping of inputs", f"with {', '.join(self.inputs)}")
+            raise self.blame.wrong(
+                given.place, "tangents must be a mapping of inputs", f"with {', '.join(self.inputs)}"
+            )
         tangents = {
             name: self.blame.array(given.parts[name], shape)[0] if name in given.parts else np.zeros(shape)
             for name, shape in self.inputs.items()
@@ -105,10 +110,12 @@ class Reader:
                 bad = next((name for name in names if name not in self.inputs), key)
                 raise self.blame.wrong(part.place, f"{bad!r} is no input", suggestion(bad, self.inputs))
         return {
-            key: self.component_array(part, operator.shape(key, self.inputs, self.output)) for key, part in found.items()
+            key: self.component_array(part, operator.shape(key, self.inputs, self.output))
+            for key, part in found.items()
         }
 
     def flat(self, tree: Tree, depth: int, prefix: str = "") -> Iterator[tuple[str, Tree]]:
+        """The parts by key, names of pairs joined by a comma."""
         if not isinstance(tree, Entries):
             raise self.blame.wrong(tree.place, "a mapping of inputs is needed", f"with {', '.join(self.inputs)}")
         for name, part in tree.parts.items():
@@ -133,6 +140,7 @@ class Reader:
         )
 
     def components(self, tree: Tree, shape: Shape) -> Iterator[_Component]:
+        """The components of a nested list, in order."""
         if not isinstance(tree, Items):
             yield self.component(tree)
             return
@@ -147,6 +155,7 @@ class Reader:
             yield from self.components(part, shape[1:])
 
     def component(self, tree: Tree) -> _Component:
+        """One component: a number, a word or a set."""
         if isinstance(tree, Leaf):
             if tree.text in schema.WORDS:
                 return _Component(math.nan, math.nan, word=tree.text)
@@ -158,6 +167,7 @@ class Reader:
         return self.set(tree)
 
     def set(self, tree: Entries) -> _Component:
+        """A component where several numbers are right."""
         if set(tree.parts) == {"left", "right"}:
             sides = [self.number(tree.parts[key])[0] for key in ("left", "right")]
             return _Component(min(sides), max(sides))
@@ -174,6 +184,7 @@ class Reader:
         return _Component(values[0], values[1])
 
     def number(self, tree: Tree) -> tuple[Any, float]:
+        """A number, and its slack."""
         if not isinstance(tree, Leaf):
             raise self.blame.wrong(tree.place, "a list where a number is needed")
         try:

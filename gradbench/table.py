@@ -102,7 +102,9 @@ def truth_text(truth: Any, flat: int) -> str:
         return ""
     kind = str(truth.kind.reshape(-1)[flat])
     if kind == "set":
-        return f"[{truth.lower.reshape(-1)[flat]!r}, {truth.upper.reshape(-1)[flat]!r}]".replace("np.float64(", "").replace(")", "")
+        return f"[{truth.lower.reshape(-1)[flat]!r}, {truth.upper.reshape(-1)[flat]!r}]".replace(
+            "np.float64(", ""
+        ).replace(")", "")
     if kind == "choice":
         return "one of " + ", ".join(map(repr, truth.choices[flat]))
     return number_text(float(truth.centre.reshape(-1)[flat])) if kind == "number" else kind
@@ -128,9 +130,9 @@ def totals(frame: pd.DataFrame) -> pd.DataFrame:
     """How often each ruling was given to each target; a column for each ruling, best first."""
     if frame.empty:
         return pd.DataFrame()
-    counts = frame.groupby(["target", "device", "version", "verdict"], observed=False, sort=False).size().unstack("verdict")
-    counts = counts[counts.sum(axis=1) > 0]
-    return counts[[str(r) for r in reversed(WORST)]].astype("int64")
+    keys = [frame[name] for name in ("target", "device", "version")]
+    counts = pd.crosstab(keys, frame["verdict"].astype(str))
+    return counts.reindex(columns=[str(r) for r in reversed(WORST)], fill_value=0)
 
 
 def failures(frame: pd.DataFrame) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def run(
     path: Path,
     device: Device = Device(),  # noqa: B008  # it is frozen
     timeout: float = 60.0,
-    watch: Watch = lambda event: None,
+    watch: Watch = lambda _event: None,
 ) -> Run:
     """Asks every target and every reference, and writes what happens to `path` as it happens.
 

@@ -31,7 +31,7 @@ FORMATS: Final[dict[str, np.dtype[Any]]] = {
 """Every dtype that may travel, by name."""
 
 
-def number_to_json(number: float | int | bool) -> float | int | bool | str:
+def number_to_json(number: float | bool) -> float | bool | str:
     """A number, or its name if JSON has no number for it."""
     if isinstance(number, float) and not math.isfinite(number):
         return "nan" if math.isnan(number) else ("inf" if number > 0 else "-inf")
@@ -48,7 +48,7 @@ def array_to_json(array: Array) -> dict[str, Any]:
     found: dict[str, Any] = {"dtype": name, "shape": list(array.shape)}
     if array.size > SHORT:
         little = array if array.dtype.byteorder in "=|<" else array.astype(array.dtype.newbyteorder("<"))
-        found["base64"] = base64.b64encode(np.ascontiguousarray(little)).decode("ascii")
+        found["base64"] = base64.b64encode(np.ascontiguousarray(little).tobytes()).decode("ascii")
         return found
     flat = array.reshape(-1)
     if array.dtype.kind == "c":

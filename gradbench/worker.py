@@ -79,8 +79,8 @@ def _send(stream: IO[bytes], value: Mapping[str, Any]) -> None:
 def _die_with_parent() -> None:
     """On Linux, asks the kernel to end this process with the one that started it, even if it hangs in C."""
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415  # nowhere else needed
-        import signal  # noqa: PLC0415
+        import ctypes  # nowhere else needed
+        import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() == 1:

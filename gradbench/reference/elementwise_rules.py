@@ -36,7 +36,8 @@ def _power(g: Term, y: Term, x1: Term, x2: Term) -> tuple[Any, Any]:
         less = (x2 if exponent is None else x2.apply("broadcast_to", shape=())) - 1
     else:
         less = exponent - 1
-    return g * (x2 * x1**less), None if exponent is not None else g * y.apply("xlogy", x1)
+    slope = x2 * x1 if exponent == 2 else x2 * x1**less
+    return g * slope, None if exponent is not None else g * y.apply("xlogy", x1)
 
 
 def _remainder(g: Term, _y: Term, x1: Term, x2: Term) -> tuple[Any, Any]:

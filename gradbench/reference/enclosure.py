@@ -12,7 +12,6 @@ they don't; beyond that no digits are saved, because the precision can be double
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ import flint
 import numpy as np
 
 from gradbench.reference import enclosure_array, enclosure_linalg
+from gradbench.reference.enclosure_array import root, square
 from gradbench.reference.lift import Balls, boxed, lift
 
 arb: Final = flint.arb
@@ -27,20 +27,9 @@ Number = float | int
 
 SELU_ALPHA: Final = 1.6732632423543772848170429916717
 SELU_SCALE: Final = 1.0507009873554804934193349852946
-"""Klambauer et al. (2017), equation 14. These doubles are the function that is meant, exactly."""
-GELU_CUBE: Final = 0.044715
-"""Hendrycks and Gimpel (2016); this double is the function that is meant, exactly."""
-
-
-def square(x: Any) -> Any:
-    """x² of one ball, never below 0."""
-    product = x * x
-    return product if product > 0 else product.nonnegative_part()
-
-
-def root(x: Any) -> Any:
-    """The square root of one ball whose true number can't be negative, whatever its lower end."""
-    return x.sqrt() if x > 0 else x.nonnegative_part().sqrt()
+"""Klambauer et al. (2017), equation 14; the doubles are meant."""
+GELU_CUBE: Final = flint.fmpq(44715, 10**6)
+"""Hendrycks and Gimpel (2016), section 2; the decimal is meant."""
 
 
 def whole_power(x: Any, n: int) -> Any:
@@ -302,5 +291,3 @@ OPS: Final[dict[str, Callable[..., Any]]] = {
     **enclosure_linalg.OPS,
 }
 """For each primitive of the vocabulary the function of balls: arrays by position, statics by keyword."""
-
-assert math.isfinite(SELU_SCALE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import flint
@@ -69,6 +70,11 @@ def _equal(x: Any, y: Any) -> int:
 def _comparison(f: Callable[[Any, Any], int]) -> Callable[[Any, Any], Truths]:
     ufunc = np.frompyfunc(f, 2, 1)
     return lambda x1, x2: np.asarray(ufunc(lift(x1), lift(x2))).astype(np.int8)
+
+
+_LESS: Final = _comparison(_less)
+_LESS_EQUAL: Final = _comparison(_less_equal)
+_EQUAL: Final = _comparison(_equal)
 
 
 def where(condition: Any, x1: Any, x2: Any) -> Balls:
@@ -195,7 +201,7 @@ def ordered(values: Sequence[Any]) -> list[Any]:
     if not all(x.is_finite() for x in values):
         return [arb("nan")] * len(values)
     found = sorted(values, key=arb.mid)
-    if all(a <= b for a, b in zip(found, found[1:], strict=False)):
+    if all(a <= b for a, b in pairwise(found)):
         return found
     lower, upper = sorted(x.lower() for x in values), sorted(x.upper() for x in values)
     return [low.union(high) for low, high in zip(lower, upper, strict=True)]
@@ -256,11 +262,11 @@ OPS: Final[dict[str, Callable[..., Any]]] = {
     "softmax": _along(_softmax),
     "log_softmax": _along(_log_softmax),
     # comparison
-    "less": _comparison(_less),
-    "less_equal": _comparison(_less_equal),
+    "less": _LESS,
+    "less_equal": _LESS_EQUAL,
     "greater": lambda x1, x2: _LESS(x2, x1),
     "greater_equal": lambda x1, x2: _LESS_EQUAL(x2, x1),
-    "equal": _comparison(_equal),
+    "equal": _EQUAL,
     "not_equal": lambda x1, x2: TRUE - _EQUAL(x1, x2),
     "logical_and": lambda x1, x2: np.minimum(truths(x1), truths(x2)),
     "logical_or": lambda x1, x2: np.maximum(truths(x1), truths(x2)),
@@ -302,4 +308,3 @@ OPS: Final[dict[str, Callable[..., Any]]] = {
     # indexing
     "getitem": _getitem,
 }
-_LESS, _LESS_EQUAL, _EQUAL = OPS["less"], OPS["less_equal"], OPS["equal"]

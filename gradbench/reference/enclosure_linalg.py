@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, Final
 
 import flint
@@ -20,8 +19,6 @@ from gradbench.reference.lift import Balls, balls, boxed, lift, zeros
 
 arb: Final = flint.arb
 _HALF: Final = arb(0.5)
-_TINY: Final = 8
-"""A product of matrices of this many entries or fewer isn't worth the way into `arb_mat`."""
 
 
 def matrix(x: Balls) -> Any:
@@ -40,13 +37,11 @@ def product(x1: Balls, x2: Balls) -> Balls:
         return zeros((x1.shape[0], x2.shape[1]))
     if x1.shape[1] == 1:
         return x1 * x2
-    if x1.size <= _TINY and x2.size <= _TINY:
-        return np.add.reduce(x1[:, :, None] * x2[None, :, :], axis=1)
     return array(matrix(x1) * matrix(x2))
 
 
 def stacked(f: Callable[..., Balls], *arrays: Balls) -> Balls:
-    """f of each pair of matrices in stacks that broadcast."""
+    """A function of matrices as one of stacks of them that broadcast."""
     batch = np.broadcast_shapes(*(x.shape[:-2] for x in arrays))
     if not batch:
         return f(*arrays)
@@ -89,9 +84,9 @@ def _cross(x1: Any, x2: Any) -> Balls:
 def _tensordot(x1: Any, x2: Any, *, axes: int = 2) -> Balls:
     left, right = lift(x1), lift(x2)
     cut = left.ndim - axes
-    inner = math.prod(right.shape[:axes])
-    outer = left.shape[:cut] + right.shape[axes:]
-    return product(left.reshape(math.prod(left.shape[:cut]), inner), right.reshape(inner, -1 if inner else math.prod(right.shape[axes:]))).reshape(outer)  # fmt: skip
+    rows, inner, columns = (math.prod(part) for part in (left.shape[:cut], right.shape[:axes], right.shape[axes:]))
+    found = product(left.reshape(rows, inner), right.reshape(inner, columns))
+    return found.reshape(left.shape[:cut] + right.shape[axes:])
 
 
 def _einsum(*operands: Any, subscripts: str) -> Balls:
@@ -266,26 +261,13 @@ def _discs(x: Balls) -> list[Any]:
     discs = [turned[i, i] + (-spread[i]).union(spread[i]) for i in range(n)]
     if not all(disc.is_finite() for disc in discs):
         return [arb("nan")] * n
-    discs.sort(key=arb.mid)
-    groups = [[discs[0]]]
-    for _, disc in pairwise(discs):
-        hull = _hull(groups[-1])
-        if disc.overlaps(hull):
-            groups[-1].append(disc)
-        else:
-            groups.append([disc])
-    return [_hull(group) for group in _merged(groups) for _ in group]
-
-
-def _merged(groups: list[list[Any]]) -> list[list[Any]]:
-    """The groups, with those joined whose hulls overlap after all: a wide disc may reach over a narrow one."""
-    found: list[list[Any]] = []
-    for group in groups:
-        joined = group
-        while found and _hull(found[-1]).overlaps(_hull(joined)):
-            joined = found.pop() + joined
-        found.append(joined)
-    return found
+    groups: list[list[Any]] = []
+    for disc in sorted(discs, key=arb.mid):
+        joined = [disc]
+        while groups and _hull(groups[-1]).overlaps(_hull(joined)):
+            joined = groups.pop() + joined
+        groups.append(joined)
+    return [_hull(group) for group in groups for _ in group]
 
 
 def _hull(group: list[Any]) -> Any:

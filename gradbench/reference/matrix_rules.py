@@ -97,7 +97,12 @@ def _einsum_one(g: Term, right: str, terms: Sequence[str], operands: Sequence[Te
     known = right + "".join(t for t, _ in others)
     found = "".join(letter for letter in wanted if letter in known)
     subscripts = ",".join([right, *(t for t, _ in others)]) + "->" + found
-    answer: Term = g.tape.apply("einsum", g, *(o for _, o in others), subscripts=subscripts)
+    if not right:
+        # The cotangent is one number: every letter is the others' own, and an empty term would puzzle some ops.
+        scaled = g.tape.apply("einsum", *(o for _, o in others), subscripts=subscripts[1:]) if others else g
+        answer: Term = g * scaled if others else g
+    else:
+        answer = g.tape.apply("einsum", g, *(o for _, o in others), subscripts=subscripts)
     shape = [n if letter in found else 1 for letter, n in zip(wanted, x.shape, strict=True)]
     return answer.reshape(shape).spread(x.shape)
 

@@ -63,7 +63,9 @@ class Vocabulary(Arithmetic):
             shape = [x.shape[i] for i in kept]
             table = x.transpose(*kept, *axes).reshape(math.prod(shape), math.prod(x.shape[a] for a in axes))
             found = [f(list(row), **statics) for row in table]
-            return array_of(found, tuple(1 if i in axes else n for i, n in enumerate(x.shape)) if keepdims else tuple(shape))
+            return array_of(
+                found, tuple(1 if i in axes else n for i, n in enumerate(x.shape)) if keepdims else tuple(shape)
+            )
 
         return reduce
 

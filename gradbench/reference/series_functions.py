@@ -1,4 +1,4 @@
-"""The elementwise primitives over power series.
+"""The primitives that are analytic functions, over power series.
 
 Series enter, a series leaves. Most are FLINT's own series functions, or are put together from them as their definition
 says. The rest are compositions: the Taylor coefficients of the function at a ball, found from a closed form, an integral
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, Final
 
 import flint
@@ -20,34 +19,29 @@ import flint
 from gradbench.reference.series_ring import (
     Ball,
     Series,
-    Side,
     Singular,
     Undecided,
     based,
     composed,
     divided,
     positive,
-    vanishing_power,
 )
 
 arb = flint.arb
 
-SELU_ALPHA: Final = 1.6732632423543772848170429916717
-SELU_SCALE: Final = 1.0507009873554804934193349852946
-"""Klambauer et al. (2017), equation 14; the doubles are meant."""
 GELU_CUBE: Final = "0.044715"
 """Hendrycks and Gimpel (2016); the decimal is meant."""
 MOST_TERMS: Final = 20_000
-LARGEST_EXPONENT: Final = 2**20
-"""Beyond this a whole exponent is treated as any other number."""
+"""Of the sum of an incomplete gamma function whose parameter varies."""
 
 
-def _inverse(x: Series, primitive: str) -> Series:
+def inverse(x: Series, primitive: str) -> Series:
+    """1 / x."""
     return divided(x.zero() + 1, x, primitive)
 
 
 def _within(x: Series, primitive: str) -> Series:
-    """x itself, once it is known to lie in (-1, 1), or at its ends for good."""
+    """The series itself, once it is known to lie in (-1, 1), or at its ends for good."""
     if x.first > -1 and x.first < 1:
         return x
     if x.is_constant and (abs(x.first) - 1).is_zero():
@@ -58,11 +52,13 @@ def _within(x: Series, primitive: str) -> Series:
 # Exponentials and logarithms
 
 
-def _exp(x: Series) -> Series:
+def exp(x: Series) -> Series:
+    """The exponential."""
     return x.of(x.terms.exp())
 
 
-def _expm1(x: Series) -> Series:
+def expm1(x: Series) -> Series:
+    """exp(x) - 1."""
     return based(x.first.expm1(), x.of(x.terms.exp()))
 
 
@@ -76,18 +72,18 @@ def _log1p(x: Series, primitive: str = "log1p") -> Series:
 
 def _softplus(x: Series) -> Series:
     """log(1 + exp(x)), from the side where the exponential is small."""
-    return x + _log1p(_exp(-x)) if x.first > 0 else _log1p(_exp(x))
+    return x + _log1p(exp(-x)) if x.first > 0 else _log1p(exp(x))
 
 
 def _expit(x: Series) -> Series:
-    return _inverse(_exp(-x) + 1, "expit")
+    return inverse(exp(-x) + 1, "expit")
 
 
 def _tanh(x: Series) -> Series:
     """1 - 2/(1 + exp(2x)) of the absolute value, which keeps the tails."""
     if x.first < 0:
         return -_tanh(-x)
-    return based(x.first.tanh(), 1 - 2 * _inverse(_exp(2 * x) + 1, "tanh"))
+    return based(x.first.tanh(), 1 - 2 * inverse(exp(2 * x) + 1, "tanh"))
 
 
 def _hyperbolic(x: Series, odd: int) -> Series:
@@ -157,74 +153,9 @@ def _sinc(x: Series) -> Series:
     return composed(coefficients, x)
 
 
-def _atan2(side: Side, x1: Series, x2: Series) -> Series:
-    y, x = x1.first, x2.first
-    if x > 0:
-        return _atan(divided(x1, x2))
-    if y > 0 or y < 0:
-        quarter = arb.pi() / (2 if y > 0 else -2)
-        return quarter - _atan(divided(x2, x1))
-    if x < 0:  # on the cut: above it pi, below it -pi, and on it pi, for a zero keeps no sign here
-        turn = -arb.pi() if side.sign("atan2", x1, smooth=0) < 0 else arb.pi()
-        return turn + _atan(divided(x1, x2))
-    if not (x.is_zero() and y.is_zero()):
-        raise Undecided("atan2")
-    places = [v for v in (x1.valuation("atan2"), x2.valuation("atan2")) if v is not None]
-    if not places or side.direction == 0:
-        if side.direction and not (x1.is_constant and x2.is_constant):
-            raise Undecided("atan2")
-        return x1.zero()
-    v = min(places)
-    side.used = True
-    return _atan2(side, x1.shifted(-v) * side.power(v), x2.shifted(-v) * side.power(v))
-
-
-def _atan(x: Series) -> Series:
+def atan(x: Series) -> Series:
+    """The arc tangent."""
     return x.of(x.terms.atan())
-
-
-# Powers
-
-
-def _power(side: Side, x1: Series, x2: Series) -> Series:
-    y = x2.first
-    if x2.is_constant and y.is_integer() and abs(y) <= LARGEST_EXPONENT:
-        return whole_power(x1, int(y.unique_fmpz()))
-    if x1.first > 0:
-        return Series(x1.terms ** (y if x2.is_constant else x2.terms), max(x1.degree, x2.degree) and math.inf)
-    if not x1.first.is_zero():
-        raise Singular("power") if x1.first < 0 else Undecided("power")
-    if x1.is_constant and y > 0:
-        return x1.zero()
-    if not (x2.is_constant and y.is_exact() and y > 0):
-        raise Singular("power")
-    return vanishing_power(side, "power", x1, exact(y))
-
-
-def exact(ball: Ball) -> Fraction:
-    """The number that an exact ball is."""
-    number = ball.fmpq()
-    return Fraction(int(number.p), int(number.q))
-
-
-def whole_power(x: Series, n: int) -> Series:
-    """x^n: a product, or one over a product."""
-    if n < 0:
-        return _inverse(whole_power(x, -n), "power")
-    return Series(x.terms**n, x.degree * n if n else 0)
-
-
-def root(side: Side, primitive: str, x: Series, n: int) -> Series:
-    """The real n-th root; of a series that starts with 0, where the powers of t allow it."""
-    if x.first > 0:
-        return x.of(x.terms.sqrt() if n == 2 else x.terms ** (arb(1) / n))
-    if x.first.is_zero():
-        return vanishing_power(side, primitive, x, Fraction(1, n), odd=n % 2 == 1)
-    if x.first < 0:
-        if n % 2:
-            return -root(side, primitive, -x, n)
-        raise Singular(primitive)
-    raise Undecided(primitive)
 
 
 # Special functions
@@ -303,7 +234,7 @@ def _betaln(x1: Series, x2: Series) -> Series:
     return _gammaln(a) + _gammaln(b) - _gammaln(a + b)
 
 
-def _bessel(x: Series, order: int, alternating: bool) -> Series:
+def bessel(x: Series, order: int, *, alternating: bool) -> Series:
     """J or I of a whole order. DLMF 10.6.7 and 10.29.5: the k-th derivative is a binomial sum of neighbours."""
 
     def coefficients(n: int) -> list[Ball]:
@@ -315,12 +246,6 @@ def _bessel(x: Series, order: int, alternating: bool) -> Series:
         ]
 
     return composed(coefficients, x)
-
-
-def _scaled_bessel(side: Side, x: Series, order: int) -> Series:
-    # exp(-|x|) has a corner at 0, which i1 = x/2 + ... takes out of the first derivative.
-    sign = side.sign(f"i{order}e", x, smooth=order + 1)
-    return _exp(-x if sign >= 0 else x) * _bessel(x, order, alternating=False)
 
 
 def _zeta(x1: Series, x2: Series) -> Series:
@@ -348,7 +273,7 @@ def _gammainc(x1: Series, x2: Series) -> Series:
     if x1.is_constant:
         return x2.of(flint.arb_series.gamma_lower(a, x2.terms, 1))
     terms, factor = _incomplete_sum(x1, x2)
-    front = _exp(x1 * _log(x2) - x2) * _inverse(x1.of((x1 + 1).terms.gamma()), "gammainc")
+    front = exp(x1 * _log(x2) - x2) * inverse(x1.of((x1 + 1).terms.gamma()), "gammainc")
     return front * (terms + factor)
 
 
@@ -383,100 +308,65 @@ def _incomplete_sum(x1: Series, x2: Series) -> tuple[Series, Series]:
     return total, Series(flint.arb_series(slack, n))
 
 
-# Branches
-
-
-def _abs(side: Side, x: Series) -> Series:
-    return x if side.sign("abs", x) >= 0 else -x
-
-
-def larger(side: Side, primitive: str, x1: Series, x2: Series) -> Series:
-    """The larger of two on a side."""
-    return x1 if x1 is x2 or side.sign(primitive, x1 - x2) >= 0 else x2
-
-
-def _minimum(side: Side, x1: Series, x2: Series) -> Series:
-    return x1 if side.sign("minimum", x1 - x2) <= 0 else x2
-
-
-def _between(side: Side, primitive: str, x: Series, least: Ball | None, most: Ball | None) -> Series:
-    if least is not None and side.sign(primitive, x - least) < 0:
-        x = x.zero() + least
-    if most is not None and side.sign(primitive, x - most) > 0:
-        x = x.zero() + most
-    return x
-
-
-def _hard_sigmoid(side: Side, primitive: str, x: Series) -> Series:
-    return _between(side, primitive, x + 3, arb(0), arb(6)) * (arb(1) / 6)
-
-
-def _leaky(side: Side, primitive: str, x: Series, slope: Ball) -> Series:
-    return x if side.sign(primitive, x) >= 0 else x * slope
-
-
-def _elu(side: Side, primitive: str, x: Series, alpha: Ball) -> Series:
-    smooth = 2 if (alpha - 1).is_zero() else 1
-    return x if side.sign(primitive, x, smooth) >= 0 else _expm1(x) * alpha
-
-
-def _celu(side: Side, x: Series, alpha: Ball) -> Series:
-    return x if side.sign("celu", x, smooth=2) >= 0 else _expm1(x * (1 / alpha)) * alpha
-
-
-def _softsign(side: Side, x: Series) -> Series:
-    return divided(x, 1 + (x if side.sign("softsign", x, smooth=2) >= 0 else -x))
-
-
-def _gelu(x: Series, approximate: str) -> Series:
+def gelu(x: Series, approximate: str) -> Series:
+    """The normal distribution times x, or the approximation of that by a tanh."""
     if approximate == "none":
         return x * _ndtr(x)
     cubic = x + arb(GELU_CUBE) * x * x * x
     return x * _expit(cubic * (8 / arb.pi()).sqrt())  # (1 + tanh u)/2 = expit(2u)
 
 
-# Steps
-
-
-def _nearest(x: Series, primitive: str) -> int:
-    """The whole number nearest to the constant term, which must be less than 1 away."""
-    n = (x.first.mid() + arb(0.5)).floor().unique_fmpz()
-    if n is None or not abs(x.first - n) < 1:
-        raise Undecided(primitive)
-    return int(n)
-
-
-def _floor(side: Side, primitive: str, x: Series) -> int:
-    n = _nearest(x, primitive)
-    return n if side.sign(primitive, x - n, smooth=0) >= 0 else n - 1
-
-
-def _round(side: Side, x: Series) -> int:
-    half = x + arb(0.5)
-    n = _nearest(half, "round")
-    above = side.sign("round", half - n, smooth=0)
-    return n if above > 0 or (above == 0 and n % 2 == 0) else n - 1
-
-
-def _trunc(side: Side, x: Series) -> int:
-    if x.first > -1 and x.first < 1:
-        return 0
-    return _floor(side, "trunc", x) if x.first > 0 else -_floor(side, "trunc", -x)
-
-
-def _remainder(side: Side, x1: Series, x2: Series) -> Series:
-    """x1 - x2 floor(x1 / x2). The step is looked for in x1 - n x2, which can be exactly 0."""
-    n = _nearest(divided(x1, x2, "remainder"), "remainder")
-    rest = x1 - x2 * n
-    above = side.sign("remainder", rest if x2.first > 0 else -rest, smooth=0)
-    return rest if above >= 0 else rest + x2
-
-
-def _copysign(side: Side, x1: Series, x2: Series) -> Series:
-    sign = side.sign("copysign", x2, smooth=0)
-    if sign == 0 and side.direction:
-        raise Undecided("copysign", "needs the sign of a zero, which isn't kept")
-    size = x1 if x1.first > 0 or (x1.first.is_zero() and Side(1).sign("copysign", x1) >= 0) else -x1
-    if x1.first.is_zero():
-        size = x1 if (side.direction == 0 or side.sign("copysign", x1) >= 0) else -x1
-    return size if sign >= 0 else -size
+SMOOTH: Final[dict[str, Callable[..., Series]]] = {
+    "negative": lambda x: -x,
+    "square": lambda x: x * x,
+    "rsqrt": lambda x: x.of(positive(x, "rsqrt").terms.rsqrt()),
+    "reciprocal": lambda x: inverse(x, "reciprocal"),
+    "divide": divided,
+    "exp": exp,
+    "exp2": lambda x: exp(x * arb.const_log2()),
+    "expm1": expm1,
+    "log": _log,
+    "log2": lambda x: _log(x, "log2") * (1 / arb.const_log2()),
+    "log10": lambda x: _log(x, "log10") * (1 / arb.const_log10()),
+    "log1p": _log1p,
+    "sin": lambda x: x.of(x.terms.sin()),
+    "cos": lambda x: x.of(x.terms.cos()),
+    "tan": _tan,
+    "asin": lambda x: x.of(_within(x, "asin").terms.asin()),
+    "acos": lambda x: x.of(_within(x, "acos").terms.acos()),
+    "atan": atan,
+    "sinh": lambda x: _hyperbolic(x, 1),
+    "cosh": lambda x: _hyperbolic(x, 0),
+    "tanh": _tanh,
+    "asinh": _asinh,
+    "acosh": _acosh,
+    "atanh": _atanh,
+    "sinc": _sinc,
+    "logaddexp": _logaddexp,
+    "xlogy": lambda x1, x2: _xlog("xlogy", _log, x1, x2),
+    "xlog1py": lambda x1, x2: _xlog("xlog1py", _log1p, x1, x2),
+    "entr": _entr,
+    "erf": lambda x: x.of(x.terms.erf()),
+    "erfc": lambda x: x.of(x.terms.erfc()),
+    "erfinv": _erfinv,
+    "gamma": _gamma,
+    "gammaln": _gammaln,
+    "digamma": _digamma,
+    "expit": _expit,
+    "logit": lambda x: _log(x, "logit") - _log1p(-x, "logit"),
+    "ndtr": _ndtr,
+    "log_ndtr": _log_ndtr,
+    "ndtri": _ndtri,
+    "j0": lambda x: bessel(x, 0, alternating=True),
+    "j1": lambda x: bessel(x, 1, alternating=True),
+    "i0": lambda x: bessel(x, 0, alternating=False),
+    "i1": lambda x: bessel(x, 1, alternating=False),
+    "betaln": _betaln,
+    "zeta": _zeta,
+    "gammainc": _gammainc,
+    "silu": lambda x: x * _expit(x),
+    "mish": lambda x: x * _tanh(_softplus(x)),
+    "softplus": _softplus,
+    "log_sigmoid": lambda x: -_softplus(-x),
+}
+"""The primitives that are analytic wherever they are defined: series to series."""

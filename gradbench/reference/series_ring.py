@@ -26,7 +26,7 @@ Ball = Any
 UNBOUNDED: Final = math.inf
 
 
-class Fault(Exception):  # noqa: N818 - not a mistake of anybody's: it says where an expansion ends
+class Fault(Exception):
     """Why there is no expansion. `primitive` names where that happened."""
 
     reason = "has no expansion here"
@@ -105,6 +105,10 @@ class Series:
                     raise Undecided(primitive)
                 return k
         return None
+
+    def over(self, number: Any) -> Series:
+        """This divided by a number that isn't 0; exact where the quotient is."""
+        return self if self.fault else Series(self.terms / number, self.degree)
 
     def shifted(self, places: int) -> Series:
         """t^places times this; a negative shift drops terms, which the caller knows to be 0."""
@@ -346,7 +350,8 @@ def vanishing_power(side: Side, primitive: str, x: Series, exponent: Fraction, *
             raise Singular(primitive)
         return Series(flint.arb_series([], min(n, math.ceil(e))))
     u = x.shifted(-v) * (lowest if odd else side.direction**v)
-    root = u.terms.sqrt() if exponent == Fraction(1, 2) else u.terms ** (flint.arb(exponent.numerator) / exponent.denominator)
+    ball = flint.arb(exponent.numerator) / exponent.denominator
+    root = u.terms.sqrt() if exponent == Fraction(1, 2) else u.terms**ball
     sign = lowest if odd else side.power(int(e))
     found = Series(root * sign).shifted(int(e))
     return Series(flint.arb_series(found.terms.coeffs(), min(n, found.known)))

@@ -75,8 +75,11 @@ class Tape:
         ref = self._append(name, parts, full)
         if not word.results:
             return self.term(ref)
-        count = range(len(word.results))
-        return tuple(self.term(self._append(ITEM, (ref,), (("index", i),))) for i in count)
+        return tuple(self.item(ref, i) for i in range(len(word.results)))
+
+    def item(self, several: Ref, index: int) -> Term:
+        """One of the results of a primitive with several."""
+        return self.term(self._append(ITEM, (several,), (("index", index),)))
 
     def _append(self, name: str, arguments: tuple[Argument, ...], statics: tuple[tuple[str, Any], ...]) -> Ref:
         key = (name, arguments, repr(statics))  # a slice has no hash

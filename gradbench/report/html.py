@@ -1,2 +1,5 @@
 """stub"""
-def render(run, verdicts, frame): return ""
+
+
+def render(run, verdicts, frame):
+    return ""

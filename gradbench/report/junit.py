@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree  # writing only: nothing is parsed
+import xml.etree.ElementTree as ET  # writing only: nothing is parsed
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ _SKIPPED = {Ruling.UNSUPPORTED, Ruling.UNJUDGED, Ruling.INCONCLUSIVE, Ruling.CON
 
 def render(run: Run, verdicts: Sequence[Verdict], _frame: pd.DataFrame) -> str:
     """The whole file."""
-    root = ElementTree.Element("testsuites", name="gradbench")
+    root = ET.Element("testsuites", name="gradbench")
     groups: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         groups[verdict.record.target, verdict.record.device].append(verdict)
@@ -26,14 +26,14 @@ def render(run: Run, verdicts: Sequence[Verdict], _frame: pd.DataFrame) -> str:
         _suite(root, f"{target} on {device}", members, str(run.header.get("started", "")))
     for failed in run.targets.values():
         if failed.failure:
-            suite = ElementTree.SubElement(root, "testsuite", name=failed.name, tests="1", errors="1")
-            test = ElementTree.SubElement(suite, "testcase", name="start", classname=failed.name)
-            ElementTree.SubElement(test, "error", message=printable(failed.failure))
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+            suite = ET.SubElement(root, "testsuite", name=failed.name, tests="1", errors="1")
+            test = ET.SubElement(suite, "testcase", name="start", classname=failed.name)
+            ET.SubElement(test, "error", message=printable(failed.failure))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(root: ElementTree.Element, name: str, verdicts: Sequence[Verdict], started: str) -> None:
+def _suite(root: ET.Element, name: str, verdicts: Sequence[Verdict], started: str) -> None:
     rulings = [verdict.ruling for verdict in verdicts]
     count = {
         "tests": len(verdicts),
@@ -43,20 +43,21 @@ def _suite(root: ElementTree.Element, name: str, verdicts: Sequence[Verdict], st
     }
     seconds = sum((v.record.first or 0) + (v.record.seconds or 0) for v in verdicts)
     facts = {key: str(value) for key, value in count.items()}
-    suite = ElementTree.SubElement(root, "testsuite", name=name, **facts, time=f"{seconds:.3f}", timestamp=started)
+    facts |= {"name": name, "time": f"{seconds:.3f}", "timestamp": started}
+    suite = ET.SubElement(root, "testsuite", facts)
     for verdict in verdicts:
         question, worst = verdict.question, verdict.worst
-        test = ElementTree.SubElement(
+        test = ET.SubElement(
             suite, "testcase", name=question.query.id, classname=f"{verdict.record.target}.{question.topic}",
             time=f"{(verdict.record.first or 0) + (verdict.record.seconds or 0):.6f}",
             file=question.place.rpartition(":")[0], line=question.place.rpartition(":")[2],
         )  # fmt: skip
         if worst.ruling is Ruling.FAIL:
-            ElementTree.SubElement(test, "failure", type=worst.reason, message=_message(worst))
+            ET.SubElement(test, "failure", type=worst.reason, message=_message(worst))
         elif worst.ruling in {Ruling.ERROR, Ruling.DISPUTED}:
-            ElementTree.SubElement(test, "error", type=worst.reason, message=_message(worst))
+            ET.SubElement(test, "error", type=worst.reason, message=_message(worst))
         elif worst.ruling in _SKIPPED:
-            ElementTree.SubElement(test, "skipped", message=f"{worst.ruling}: {_message(worst)}")
+            ET.SubElement(test, "skipped", message=f"{worst.ruling}: {_message(worst)}")
 
 
 def _message(finding: Finding) -> str:

@@ -16,8 +16,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv(_run: Run, _verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
-    """Tidy CSV: a row for each case, point, operator, input, dtype, target and device. Numbers round-trip; a text that
-    a spreadsheet would run as a formula is preceded by an apostrophe.
+    """Tidy CSV: a row for each case, point, operator, input, dtype, target and device.
+
+    Numbers round-trip; a text that a spreadsheet would run as a formula is preceded by an apostrophe.
     """
     safe = frame.copy()
     for name in safe.columns:

@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gradbench.record import Record, Run, Target
 
@@ -33,7 +33,7 @@ class Progress:
         self.total, self.targets, self.started = records, targets, 0
         self.bar: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -56,7 +56,7 @@ class Progress:
         if isinstance(event, Target):
             self.started += 1
             if event.failure:
-                print(f"{event.name} can't start: {first_line(event.failure)}", file=sys.stderr)
+                sys.stderr.write(f"{event.name} can't start: {first_line(event.failure)}\n")
         if self.bar is None:
             return
         if isinstance(event, Target):
@@ -89,8 +89,8 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
         table.add_column(name)
     for name in counts.columns:
         table.add_column(f"{SYMBOLS[name]} {name}", justify="right")
-    for index, row in counts.iterrows():
-        table.add_row(*map(str, index), *(str(n) if n else "" for n in row))
+    for row in counts.reset_index().itertuples(index=False):
+        table.add_row(*(str(part) if part else "" for part in row))
     stream = io.StringIO()
     # Colour is for terminals; rich honours NO_COLOR itself.
     Console(file=stream, force_terminal=sys.stdout.isatty(), width=140).print(table)
@@ -128,7 +128,14 @@ def show_case(case: Case) -> str:
         return repr(argument.value) if isinstance(argument, Literal) else f"[{', '.join(map(word, argument))}]"
 
     lines = [case.name, *([case.description] if case.description else []), *([case.source] if case.source else [])]
-    lines += [f"{case.place}", "", "function", *(f"    {line}" for line in case.function.strip().splitlines()), "", "steps"]
+    lines += [
+        f"{case.place}",
+        "",
+        "function",
+        *(f"    {line}" for line in case.function.strip().splitlines()),
+        "",
+        "steps",
+    ]
     for i, node in enumerate(case.program.nodes):
         statics = [f"{key}={value!r}" for key, value in node.statics]
         call = f"{node.primitive}({', '.join([*map(word, node.arguments), *statics])})"

@@ -1,0 +1,64 @@
+"""Files to checked cases.
+
+Paths enter; every `Case` leaves, or every mistake of every file at once, each with its file, line and column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gradbench import document
+from gradbench.case import Case
+from gradbench.case_reader import read
+from gradbench.errors import Mistake, Mistakes, NothingToRun, Place
+
+
+def load(paths: Iterable[Path]) -> list[Case]:
+    """Every case of files, and of folders with all below them, in the order of their names.
+
+    Raises:
+        Mistakes: Anything wrong in any file.
+        NothingToRun: There is no case.
+    """
+    mistakes: list[Mistake] = []
+    cases: list[Case] = []
+    for path in files(paths):
+        try:
+            cases.extend(read(document.load(path)))
+        except Mistakes as found:
+            mistakes.extend(found.mistakes)
+    mistakes.extend(_twice(cases))
+    if mistakes:
+        raise Mistakes(mistakes)
+    return cases
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The case files among paths; folders are searched for `*.yaml` and `*.yml`.
+
+    Raises:
+        Mistakes: A path doesn't exist.
+        NothingToRun: A folder holds no case file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and p.is_file()]
+            inside = sorted(p for p in inside if "deviations" not in p.relative_to(path).parts)
+            if not inside:
+                raise NothingToRun(f"{path}: a folder without case files; they end in .yaml or .yml")
+            found.extend(inside)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise Mistakes([Mistake(Place(str(path)), "no such file or folder", "the path of case files")])
+    return list(dict.fromkeys(found))
+
+
+def _twice(cases: Iterable[Case]) -> Iterator[Mistake]:
+    first: dict[str, Place] = {}
+    for case in cases:
+        if case.name in first:
+            yield Mistake(case.place, f"another case {case.name!r}", f"it stands at {first[case.name]} too")
+        first.setdefault(case.name, case.place)

@@ -1,0 +1,59 @@
+"""What can be done here, each in an environment of its own: `python3 -m nox -l` lists it."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.default_venv_backend = "venv"
+
+FRAMEWORKS = ("torch", "tensorflow", "jax", "autograd", "sympy")
+CONSTRAINTS = ("-c", "constraints.txt")
+
+# A fail of a framework is the run's finding, not the session's failure: the report says it. A run against a baseline
+# is what turns red.
+FINDINGS = [0, 1]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests, with every framework."""
+    session.install("-e", ".[all]", "--group", "test", *CONSTRAINTS)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """All cases on every framework; leaves reports/index.html and its data."""
+    session.install(".[all]", *CONSTRAINTS)
+    session.run("gradbench", "run", *session.posargs, success_codes=FINDINGS)
+
+
+def conform(session: nox.Session, framework: str) -> None:
+    session.install(f".[{framework},certified]", *CONSTRAINTS)
+    arguments = ["--target", f"{framework},manual,finite-difference", "--report", f"reports/{framework}"]
+    session.run("gradbench", "run", *arguments, *session.posargs, success_codes=FINDINGS)
+
+
+for _name in FRAMEWORKS:
+
+    def _conformance(session: nox.Session, framework: str = _name) -> None:
+        conform(session, framework)
+
+    _conformance.__doc__ = f"All cases on {_name} in an environment that holds it alone; leaves reports/{_name}/."
+    nox.session(_conformance, name=f"conformance-{_name}")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style."""
+    session.install("--group", "lint", *CONSTRAINTS)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types."""
+    session.install("-e", ".", "--group", "types", *CONSTRAINTS)
+    session.run("mypy")
