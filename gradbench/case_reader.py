@@ -325,6 +325,8 @@ class _Reader:
         """The orders of a partial derivative."""
         found = self.entries(tree, "a partial derivative", list(inputs))
         orders: dict[str, int] = {}
+        if set(found.parts) - set(inputs):
+            raise _Stop  # noted already
         for name, part in found.parts.items():
             value = part.value if isinstance(part, Leaf) else None
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= schema.MAX_ORDER:

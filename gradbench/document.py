@@ -18,7 +18,8 @@ import yaml
 from gradbench.errors import Mistake, Mistakes, Place
 
 MAX_BYTES: Final = 16 * 2**20
-MAX_PARTS: Final = 2_000_000
+SPARE_PARTS: Final = 10_000
+"""A file may have as many parts as bytes, and so many more for what its aliases repeat."""
 MAX_DEPTH: Final = 64
 
 _LOADER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # no implicit types: the resolver is ours
@@ -140,6 +141,7 @@ def _first_line(error: BaseException) -> str:
 class _Reader:
     def __init__(self, name: str, lines: list[str]) -> None:
         self.name, self.lines, self.count = name, lines, 0
+        self.most = SPARE_PARTS + sum(map(len, lines))
         self.mistakes: list[Mistake] = []
         self.open: set[int] = set()
 
@@ -149,7 +151,7 @@ class _Reader:
     def tree(self, node: Any, depth: int) -> Tree:
         place = self.place(node)
         self.count += 1
-        if self.count > MAX_PARTS:
+        if self.count > self.most:
             raise Mistakes([Mistake(place, "the file is too large once its aliases are written out")])
         if depth > MAX_DEPTH or id(node) in self.open:
             raise Mistakes([Mistake(place, "nested too deep", f"at most {MAX_DEPTH} levels")])

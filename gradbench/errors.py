@@ -30,7 +30,7 @@ class Place:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` for the nearest of the known words, or the list of them if none is near."""
-    known = sorted(known)
+    known = sorted(map(str, known))
     near = difflib.get_close_matches(word, known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"

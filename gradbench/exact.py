@@ -24,7 +24,7 @@ DIGITS: Final = 12
 
 _DECIMAL: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?")
 _FRACTION: Final = re.compile(r"([-+]?\d{1,300})\s*/\s*(\d{1,300})")
-_HEXADECIMAL: Final = re.compile(r"[-+]?0[xX][0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?(?:[pP][-+]?\d{1,4})?")
+_HEXADECIMAL: Final = re.compile(r"[-+]?0[xX][0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?(?:[pP][-+]?\d{1,6})?")
 _WORDS: Final = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _YAML_WORDS: Final = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _CONTEXT: Final = mpmath.MPContext()

@@ -31,7 +31,7 @@ START_TIMEOUT: Final = 180.0
 """Seconds a worker may take to import its framework."""
 RESTARTS: Final = 10
 """How often a worker may be started again before its remaining queries are given up."""
-_TAIL: Final = 1_500
+_TAIL: Final = 4_000
 
 
 class WorkerDied(Exception):  # it becomes a record, never a message to a user

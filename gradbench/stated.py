@@ -101,7 +101,8 @@ class Reader:
         keys = operator.keys(self.inputs)
         if keys == ("",):
             return {"": self.component_array(tree, self.output)}
-        if len(self.inputs) == 1 and not (isinstance(tree, Entries) and set(tree.parts) & set(self.inputs)):
+        named = isinstance(tree, Entries) and not set(tree.parts) <= set(schema.SETS)
+        if len(self.inputs) == 1 and not named:
             return {keys[0]: self.component_array(tree, operator.shape(keys[0], self.inputs, self.output))}
         found = dict(self.flat(tree, 2 if operator is Operator.HESSIAN else 1))
         for key, part in found.items():

@@ -68,7 +68,7 @@ PAIRS = {
     "betaln": [(POSITIVE, POSITIVE[::-1])],
     "zeta": [(1 + POSITIVE, POSITIVE[::-1])],
     "gammainc": [(POSITIVE, POSITIVE[::-1]), (POSITIVE[:2], np.array([0.0, 30.0]))],
-    "copysign": [(drawn(4), np.array([-1.0, 2.0, 0.0, -5.0]))],
+    "copysign": [(drawn(4), np.array([-1.0, 2.0, 3.0, -5.0]))],
     "atan2": [(np.array([0.0, 0.0, 1.0, -1.0, 2.0]), np.array([1.0, -1.0, 0.0, -2.0, 3.0]))],
     "hypot": [(np.array([0.0, 3.0, 1e-200]), np.array([0.0, -4.0, 1e-200]))],
 }

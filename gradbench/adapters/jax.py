@@ -8,6 +8,7 @@ NumPy arrays enter; arrays go through JAX's own functions and derivatives, one o
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import operator
 import os
 import platform
@@ -17,7 +18,6 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax import lax, nn
 from jax.numpy import linalg
@@ -36,7 +36,7 @@ _NUMPY: Final = """
     log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh floor ceil trunc round clip sinc
     less less_equal greater greater_equal equal not_equal logical_and logical_or logical_not where
     sum mean prod max min var std cumulative_sum cumulative_prod sort flip
-    reshape permute_dims matrix_transpose expand_dims squeeze moveaxis broadcast_to concat stack repeat tril triu diag
+    reshape permute_dims matrix_transpose expand_dims squeeze moveaxis broadcast_to concat stack repeat take tril triu diag
     matmul vecdot outer kron cross tensordot
 """
 _SPECIAL: Final = """
@@ -67,11 +67,6 @@ def _pad(x: Native, *, width: tuple[int, ...], value: float) -> Native:
     return jnp.pad(x, np.reshape(width, (-1, 2)).astype(int), constant_values=value)
 
 
-def _take(x: Native, indices: Native, *, axis: int) -> Native:
-    # a number of the text arrives as a floating-point array
-    return jnp.take(x, indices.astype(int), axis=axis)
-
-
 OPS: Final[dict[str, Op]] = {
     **{name: getattr(jnp, name) for name in _NUMPY.split()},
     **{name: getattr(special, name) for name in _SPECIAL.split()},
@@ -95,7 +90,6 @@ OPS: Final[dict[str, Op]] = {
     "roll": _roll,
     "tile": lambda x, *, repetitions: jnp.tile(x, repetitions),
     "pad": _pad,
-    "take": _take,
     "getitem": lambda x, *, index: x[index],
     # linear algebra
     "einsum": lambda *operands, subscripts: jnp.einsum(subscripts, *operands),
@@ -106,7 +100,7 @@ OPS: Final[dict[str, Op]] = {
 
 # What JAX says, in a plain TypeError or ValueError, of a dtype that a function or its derivative isn't made for.
 _REFUSAL: Final = re.compile(
-    r"does not (accept dtype|support)|is not supported|not implemented|requires (real|complex)|requires numerical"
+    r"not (supported|implemented)|does not (accept dtype|support)|requires (real|complex|numerical)"
 )
 
 
@@ -164,7 +158,7 @@ class _Jax:
 
     def versions(self) -> Mapping[str, str]:
         """JAX's, its compiled library's, and on a GPU that of what the library runs on."""
-        found = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
+        found = {"jax": jax.__version__, "jaxlib": importlib.metadata.version("jaxlib")}
         client = jnp.zeros(()).device.client
         return found if client.platform == "cpu" else {**found, client.platform: client.platform_version}
 

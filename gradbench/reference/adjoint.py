@@ -42,7 +42,7 @@ def adjoint(program: Program, inputs: Sequence[str], specs: Mapping[str, Spec | 
         Unsupported: A primitive on the way has no rule for this argument, or none for complex numbers.
     """
     known = [_spec(specs[name]) for name in program.names]
-    primal = _primal(program, known)
+    primal = recorded(program, specs)
     cotangents = _names(program)
     # The tape of the result has the cotangents' names before its nodes, so that every node moves up by as many.
     tape = Tape(
@@ -58,7 +58,7 @@ def adjoint(program: Program, inputs: Sequence[str], specs: Mapping[str, Spec | 
     found = _Reverse(tape, inputs, program.names).run(seeds)
     outputs = tuple((name, term.argument) for name, term in found.items())
     result = Program(program.text, tape.names, tuple(tape.nodes), outputs)
-    return _pruned(result, len(program.nodes))
+    return pruned(result, len(program.nodes))
 
 
 def cotangents(program: Program, derived: Program) -> tuple[str, ...]:
@@ -70,8 +70,9 @@ def _spec(given: Spec | tuple[int, ...]) -> Spec:
     return given if isinstance(given, Spec) else Spec(tuple(given))
 
 
-def _primal(program: Program, specs: Sequence[Spec]) -> Tape:
-    tape = Tape(program.names, specs)
+def recorded(program: Program, specs: Mapping[str, Spec | tuple[int, ...]]) -> Tape:
+    """The program's nodes on a tape, which knows the spec of every entry; for programs with internal words too."""
+    tape = Tape(program.names, [_spec(specs[name]) for name in program.names])
     for node in program.nodes:
         tape.append(node)
     return tape
@@ -195,8 +196,8 @@ class _Reverse:
         self.cotangents[index] = self.cotangents[index] + one if index in self.cotangents else one
 
 
-def _pruned(program: Program, kept: int) -> Program:
-    """Without the nodes after the first `kept` that no output needs: rules pull back to constants as well."""
+def pruned(program: Program, kept: int = 0) -> Program:
+    """The program without those nodes after the first `kept` that no output needs."""
     start = len(program.names)
     needed: set[int] = set()
     todo = [ref.index for _, output in program.outputs for ref in references(output)]

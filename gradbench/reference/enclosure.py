@@ -68,7 +68,8 @@ def _logaddexp(x: Any, y: Any) -> Any:
 
 
 def _copysign(x: Any, y: Any) -> Any:
-    return abs(x) if y.is_zero() else abs(x) * y.sgn()
+    size = abs(x)  # a zero keeps no sign here, so that of 0 is both
+    return (-size).union(size) if y.is_zero() else size * y.sgn()
 
 
 def _hypot(x: Any, y: Any) -> Any:
@@ -159,7 +160,11 @@ def _i1e(x: Any) -> Any:
 
 
 def _gammainc(a: Any, x: Any) -> Any:
-    return x.gamma_lower(a, regularized=1)
+    return x.gamma_lower(a, regularized=1) if a > 0 and x >= 0 else arb("nan")
+
+
+def _zeta(s: Any, q: Any) -> Any:
+    return s.zeta(q) if s > 1 and q > 0 else arb("nan")  # arb continues it beyond
 
 
 def _gelu(x: Any, approximate: str) -> Any:
@@ -256,7 +261,7 @@ _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
 _BINARY: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "remainder": _remainder, "maximum": arb.max, "minimum": arb.min, "atan2": arb.atan2, "hypot": _hypot,
     "logaddexp": _logaddexp, "copysign": _copysign, "xlogy": _xlogy, "xlog1py": _xlog1py,
-    "betaln": lambda a, b: _gammaln(a) + _gammaln(b) - _gammaln(a + b), "zeta": lambda s, q: s.zeta(q),
+    "betaln": lambda a, b: _gammaln(a) + _gammaln(b) - _gammaln(a + b), "zeta": _zeta,
     "gammainc": _gammainc,
 }  # fmt: skip
 

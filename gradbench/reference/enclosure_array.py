@@ -120,7 +120,7 @@ def total(x: Balls) -> Balls:
 
 
 def _mean(x: Balls) -> Balls:
-    return total(x) / arb(x.shape[-1])
+    return boxed(total(x) / arb(x.shape[-1]))
 
 
 def _product(x: Balls) -> Balls:
@@ -132,7 +132,7 @@ def _variance(x: Balls, correction: float = 0) -> Balls:
     left = arb(count) - arb(correction)
     if not left > 0:
         return zeros(x.shape[:-1]) + arb("nan")
-    return total(SQUARE(x - _mean(x)[..., None])) / left
+    return boxed(total(boxed(SQUARE(x - _mean(x)[..., None]))) / left)
 
 
 def _deviation(x: Balls, correction: float = 0) -> Balls:
@@ -141,12 +141,12 @@ def _deviation(x: Balls, correction: float = 0) -> Balls:
 
 def _shift(x: Balls) -> Balls:
     """A number near the largest along the last axis, kept as an axis of 1; which one doesn't matter."""
-    return _MID(boxed(MAX.reduce(_MID(x), axis=-1)))[..., None]
+    return boxed(_MID(boxed(MAX.reduce(boxed(_MID(x)), axis=-1))))[..., None]
 
 
 def _logsumexp(x: Balls) -> Balls:
     shift = _shift(x)
-    return LOG(total(EXP(x - shift))) + shift[..., 0]
+    return LOG(total(boxed(EXP(x - shift)))) + shift[..., 0]
 
 
 def _norm(x: Balls, ord: float = 2) -> Balls:
@@ -158,7 +158,7 @@ def _norm(x: Balls, ord: float = 2) -> Balls:
     if math.isinf(ord):
         return (MAX if ord > 0 else MIN).reduce(sizes, axis=-1) if sizes.shape[-1] else total(sizes)
     if ord == 2:
-        return ROOT(total(SQUARE(x)))
+        return ROOT(total(boxed(SQUARE(x))))
     exponent = arb(ord)
     powers = np.frompyfunc(lambda size: _power_of_size(size, exponent), 1, 1)(sizes)
     return np.frompyfunc(lambda size: _power_of_size(size, 1 / exponent), 1, 1)(total(boxed(powers)))
@@ -208,6 +208,8 @@ def ordered(values: Sequence[Any]) -> list[Any]:
 
 
 def _sort(x: Balls) -> Balls:
+    if not x.size:
+        return x
     rows = x.reshape(-1, x.shape[-1])
     return balls([ball for row in rows for ball in ordered(row.tolist())], x.shape)
 

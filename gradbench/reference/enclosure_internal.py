@@ -73,7 +73,7 @@ def share(x: Any, *, axis: int | tuple[int, ...] | None = None) -> Balls:
     return np.moveaxis(_share(flat).reshape(moved.shape), last, axes)
 
 
-def _clusters(key: list[Any]) -> tuple[list[int], list[range]]:
+def clusters(key: list[Any]) -> tuple[list[int], list[range]]:
     """The order of the keys by their midpoints, and the runs of places within which the balls leave it open."""
     order = sorted(range(len(key)), key=lambda i: key[i].mid())
     if not all(ball.is_finite() for ball in key):
@@ -94,7 +94,7 @@ def _clusters(key: list[Any]) -> tuple[list[int], list[range]]:
 
 
 def _permuted(x: list[Any], key: list[Any], inverse: bool) -> list[Any]:
-    order, runs = _clusters(key)
+    order, runs = clusters(key)
     found: list[Any] = [None] * len(x)
     for run in runs:
         places = [order[place] for place in run]
@@ -111,6 +111,8 @@ def permute_like(x: Any, key: Any, *, axis: int = -1, inverse: bool = False) -> 
     """The entries in the order that sorts the key; where that is open, the hull of what may stand there."""
     values, keys = (np.moveaxis(lift(a), axis, -1) for a in (x, key))
     length = values.shape[-1]
+    if not length:
+        return lift(x)
     rows = zip(values.reshape(-1, length).tolist(), keys.reshape(-1, length).tolist(), strict=True)
     found = balls([ball for row, by in rows for ball in _permuted(row, by, inverse)], values.shape)
     return np.moveaxis(found, -1, axis)

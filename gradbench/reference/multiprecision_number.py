@@ -117,10 +117,9 @@ def functions(v: Arithmetic) -> dict[str, Callable[..., Number]]:
     def cbrt(x: Number) -> Number:
         return -mp.cbrt(-x) if not v.is_complex and x < 0 else mp.cbrt(x)
 
-    def step(f: Callable[[Number], Number]) -> Callable[[Number], Number]:
+    def step(f: Callable[[Number], Number], at: float = 0.0) -> Callable[[Number], Number]:
         def stepped(x: Number) -> Number:
-            twice = mp.nint(2 * x)  # every step is at a multiple of one half
-            v.near(2 * x, twice)
+            v.near(x, mp.nint(x - at) + at)
             return f(x)
 
         return stepped
@@ -213,7 +212,7 @@ def functions(v: Arithmetic) -> dict[str, Callable[..., Number]]:
         "floor": step(mp.floor),
         "ceil": step(mp.ceil),
         "trunc": step(lambda x: mp.ceil(x) if x < 0 else mp.floor(x)),
-        "round": step(mp.nint),
+        "round": step(mp.nint, 0.5),
         "clip": clip,
         "sinc": angle(mp.sincpi),
         "erf": lambda x: mp.erf(x) if abs(mp.re(x)) < HUGE else mp.sign(mp.re(x)),
@@ -257,18 +256,18 @@ def _erfinv(mp: Any, x: Number, above: Number, below: Number) -> Number:
     if above <= 0 or below <= 0:
         return mp.nan if above < 0 or below < 0 else mp.inf if below == 0 else -mp.inf
     tail = min(above, below)
-    if 2 * tail > 1:
-        t, error = mp.mpf(float(scipy.special.erfinv(float(x)))), lambda t: (mp.erf(t) - x, mp.one)
-    else:  # where erf is flat, its complement has the digits
-        start = -scipy.special.ndtri_exp(float(mp.log(tail / 2))) / math.sqrt(2)
-        t, error = mp.mpf(float(start)), lambda t: (mp.log(tail / mp.erfc(t)), mp.erfc(t))
+    flat = 2 * tail <= 1
+    if flat:  # there the complement of erf has the digits
+        t = mp.mpf(-scipy.special.ndtri_exp(float(mp.log(tail / 2))).item() / math.sqrt(2))
+    else:
+        t = mp.mpf(scipy.special.erfinv(float(x)).item())
     for _ in range(20 + mp.prec.bit_length()):
-        wrong, weight = error(t)
-        step = wrong * weight * mp.exp(t * t) * mp.sqrt(mp.pi) / 2
+        wrong = mp.log(tail / mp.erfc(t)) * mp.erfc(t) if flat else mp.erf(t) - x
+        step = wrong * mp.exp(t * t) * mp.sqrt(mp.pi) / 2
         t -= step
         if abs(step) <= abs(t) * mp.mpf(2) ** (-mp.prec // 2 - 5):  # the next one would be lost in rounding
             break
-    return -t if tail is above and 2 * tail <= 1 else t
+    return -t if flat and tail is above else t
 
 
 def pairs(v: Arithmetic, one: Mapping[str, Callable[..., Number]]) -> dict[str, Callable[..., Number]]:

@@ -33,10 +33,11 @@ class Level:
 
     step: int
     bits: int
+    fine: bool
 
 
-COARSE: Final = (Level(66, 150), Level(86, 150))
-FINE: Final = (Level(600, 1400), Level(660, 1400))
+COARSE: Final = (Level(66, 150, fine=False), Level(86, 150, fine=False))
+FINE: Final = (Level(600, 1400, fine=True), Level(660, 1400, fine=True))
 """The second pair tells numbers from 0 that no format could, and kinks from what only looks like one from afar."""
 
 NEARBY: Final = (230, 300)
@@ -82,13 +83,14 @@ class Quotients:
 
     Attributes:
         context: The mpmath context.
-        evaluate: The function's values at a displacement, in so many bits. It may raise `Exhausted`.
+        evaluate: The function's values: of a key to keep them by, a displacement, bits, and whether they are `fine`, in
+            which case it may raise `Exhausted`.
         axes: What to differentiate along.
         directions: Generic ones, scaled: points next to a kink are moved along these as well, off every other kink.
     """
 
     context: Any
-    evaluate: Callable[[Hashable, Direction, int], list[Number]]
+    evaluate: Callable[..., list[Number]]
     axes: Sequence[Axis]
     directions: Sequence[Direction]
 
@@ -188,12 +190,26 @@ class Quotients:
     @cached_property
     def sides(self) -> dict[tuple[int, ...], list[list[Number]]]:
         """The derivative at two distances on every side, by the signs of the displacement along each axis."""
-        found = {}
-        for signs in itertools.product((1, -1), repeat=len(self.axes)):
-            for i, direction in enumerate(self.directions):
-                found[*signs, i] = [
-                    self.at(FINE[0], (signs, i, bits), self.beside(signs, direction, bits)).central for bits in NEARBY
-                ]
+        return {
+            (*signs, i): self.around(signs, i, 1)
+            for signs in itertools.product((1, -1), repeat=len(self.axes))
+            for i in range(2)
+        }
+
+    @cached_property
+    def surroundings(self) -> list[list[list[Number]]]:
+        """The same in generic directions alone."""
+        rest = (0,) * len(self.axes)
+        return [self.around(rest, i, sign) for i in range(len(self.directions)) for sign in (1, -1)]
+
+    def around(self, signs: tuple[int, ...], i: int, sign: int) -> list[list[Number]]:
+        """The derivative at two distances from the point, on one side of it."""
+        found = []
+        for bits in NEARBY:
+            base = self.beside(signs, {j: sign * move for j, move in self.directions[i].items()}, bits)
+            found.append(
+                self.at(FINE[0], (signs, i, sign, bits, *(axis.key for axis in self.axes if any(signs))), base).central
+            )
         return found
 
     def beside(self, signs: Sequence[int], direction: Direction, bits: int) -> Direction:
@@ -222,7 +238,7 @@ class Quotients:
                     for i, move in axis.direction.items() if place else ():
                         moved[i] = moved.get(i, 0) + place * step * move
                 key = (where, level, frozenset((axis.key, n) for axis, n in zip(self.axes, places, strict=True) if n))
-                values[places] = self.evaluate(key, moved, bits)
+                values[places] = self.evaluate(key, moved, bits, fine=level.fine)
             divisor = mp.fprod(step**axis.order for step, axis in zip(steps, self.axes, strict=True))
             return Sample(self, values, divisor)
 

@@ -60,13 +60,14 @@ def taylor(
         Unsupported: There is no series rule for this.
     """
     found = expand(program, values, directions, order, side, lift)
-    for entry in found.flat:
-        if entry.fault:
-            raise entry.fault
+    fault = next((entry.fault for entry in found.flat if entry.fault), None)
+    if fault:
+        raise fault
     coefficients = np.empty((order + 1, *found.shape), object)
     for index in np.ndindex(found.shape):
+        entry: Any = found[index]
         for k in range(order + 1):
-            coefficients[(k, *index)] = found[index].terms[k]
+            coefficients[(k, *index)] = entry.terms[k]
     return coefficients
 
 
@@ -96,7 +97,7 @@ def expand(
 
 
 def _lines(ring: Ring, program: Program, values: Mapping[str, Any], directions: Mapping[str, Any]) -> dict[str, Array]:
-    """x + t v by name; the constants as they are. Of a value alone, without a side, nothing moves."""
+    """The line x + t v by name; the constants as they are. Of a value alone, without a side, nothing moves."""
     found = {}
     for name in program.names:
         value = np.asarray(values[name])

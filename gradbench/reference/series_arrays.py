@@ -16,7 +16,7 @@ import numpy as np
 
 from gradbench.errors import Unsupported
 from gradbench.reference.series_branches import CORNERS, STEPS, largest, norm, root, sum_of
-from gradbench.reference.series_functions import SMOOTH, exp, gelu, inverse
+from gradbench.reference.series_functions import SMOOTH, exp, gelu, inverse, log
 from gradbench.reference.series_ring import Array, Fault, Ring, Series, Side, Singular, agree, faulty
 
 Axes = int | tuple[int, ...] | None
@@ -102,7 +102,7 @@ def _rows(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _safely(f: Callable[[list[Series]], list[Any]], row: list[Series], count: int) -> list[Any]:
-    """f of several series; its fault, or theirs, in every place of the answer."""
+    """What f makes of several series; its fault, or theirs, in every place of the answer."""
     fault = next((entry.fault for entry in row if entry.fault), None)
     if fault is None:
         try:
@@ -170,13 +170,13 @@ def _var(ring: Ring, row: list[Series], correction: float) -> Series:
 
 def _std(ring: Ring, row: list[Series], correction: float) -> Series:
     variance = _var(ring, row, correction)
-    return ring.approached("std", lambda side: [root(side, "std", variance, 2)])[0]
+    return ring.one("std", lambda side: root(side, "std", variance, 2))
 
 
 def _extreme(name: str, sign: int) -> Callable[[Ring, list[Series]], Series]:
     def found(ring: Ring, row: list[Series]) -> Series:
         signed = row if sign > 0 else [-entry for entry in row]
-        best = ring.approached(name, lambda side: [largest(side, name, signed)])[0]
+        best = ring.one(name, lambda side: largest(side, name, signed))
         return best if sign > 0 else -best
 
     return found
@@ -190,7 +190,8 @@ def _shift(row: list[Series]) -> Any:
 def _logsumexp(ring: Ring, row: list[Series]) -> Series:
     del ring
     shift = _shift(row)
-    return SMOOTH["log"](sum_of([exp(entry - shift) for entry in row])) + shift
+    found: Series = log(sum_of([exp(entry - shift) for entry in row]), "logsumexp") + shift
+    return found
 
 
 def _softmax(ring: Ring, row: list[Series]) -> list[Series]:
@@ -208,7 +209,10 @@ def _log_softmax(ring: Ring, row: list[Series]) -> list[Series]:
 
 def _sort(ring: Ring, row: list[Series]) -> list[Series]:
     def ordered(side: Side) -> list[Series]:
-        return sorted(row, key=functools.cmp_to_key(lambda a, b: 0 if a is b else side.sign("sort", a - b)))
+        def compared(a: Series, b: Series) -> int:
+            return 0 if a is b else side.sign("sort", a - b)
+
+        return sorted(row, key=functools.cmp_to_key(compared))
 
     return ring.approached("sort", ordered)
 
@@ -216,12 +220,12 @@ def _sort(ring: Ring, row: list[Series]) -> list[Series]:
 def _vector_norm(ring: Ring, row: list[Series], ord: float) -> Series:
     if ord == 0:
         raise Unsupported("vector_norm with ord=0 counts; it has no expansion")
-    return ring.approached("vector_norm", lambda side: [norm(side, "vector_norm", row, ord)])[0]
+    return ring.one("vector_norm", lambda side: norm(side, "vector_norm", row, ord))
 
 
 def _matrix_norm(ring: Ring, x: Any, keepdims: bool = False) -> Array:
     def frobenius(ring: Ring, row: list[Series]) -> Series:
-        return ring.approached("matrix_norm", lambda side: [norm(side, "matrix_norm", row, 2)])[0]
+        return ring.one("matrix_norm", lambda side: norm(side, "matrix_norm", row, 2))
 
     found: Array = _reduction(frobenius)(ring, x, (-2, -1), keepdims)
     return found
@@ -254,6 +258,10 @@ def _shaped(f: Callable[..., Any]) -> Op:
 
 def _roll(x: Array, shift: tuple[int, ...], axis: Axes) -> Array:
     return np.roll(x, sum(shift)) if axis is None else np.roll(x, shift if len(shift) > 1 else shift[0], axis)
+
+
+def _tile(x: Array, repetitions: tuple[int, ...]) -> Array:
+    return np.tile(x, repetitions)
 
 
 def _pad(ring: Ring, x: Any, width: tuple[int, ...], value: float = 0) -> Array:
@@ -311,13 +319,13 @@ _SHAPED: Final[dict[str, Callable[..., Any]]] = {
     "reshape": lambda x, shape: x.reshape(shape),
     "permute_dims": lambda x, axes: x.transpose(axes),
     "matrix_transpose": lambda x: np.swapaxes(x, -1, -2),
-    "expand_dims": lambda x, axis: np.expand_dims(x, axis),
-    "squeeze": lambda x, axis: np.squeeze(x, axis),
-    "moveaxis": lambda x, source, destination: np.moveaxis(x, source, destination),
-    "broadcast_to": lambda x, shape: np.broadcast_to(x, shape),
-    "tile": lambda x, repetitions: np.tile(x, repetitions),
-    "repeat": lambda x, repeats, axis: np.repeat(x, repeats, axis),
-    "flip": lambda x, axis: np.flip(x, axis),
+    "expand_dims": np.expand_dims,
+    "squeeze": np.squeeze,
+    "moveaxis": np.moveaxis,
+    "broadcast_to": np.broadcast_to,
+    "tile": _tile,
+    "repeat": np.repeat,
+    "flip": np.flip,
     "roll": _roll,
     "diagonal": _diagonal,
     "getitem": lambda x, index: x[index],

@@ -129,16 +129,20 @@ def largest(side: Side, primitive: str, x: Sequence[Series]) -> Series:
 # Cuts and corners
 
 
+def _raised(x: Series, by: Ball) -> Series:
+    found: Series = x + by
+    return found
+
+
 def _atan2(side: Side, x1: Series, x2: Series) -> Series:
     y, x = x1.first, x2.first
     if x > 0:
         return atan(divided(x1, x2))
     if y > 0 or y < 0:
-        quarter = arb.pi() / (2 if y > 0 else -2)
-        return quarter - atan(divided(x2, x1))
+        return _raised(-atan(divided(x2, x1)), arb.pi() / (2 if y > 0 else -2))
     if x < 0:  # on the cut: above it pi, below it -pi, and on it pi, for a zero keeps no sign here
         turn = -arb.pi() if side.sign("atan2", x1, smooth=0) < 0 else arb.pi()
-        return turn + atan(divided(x1, x2))
+        return _raised(atan(divided(x1, x2)), turn)
     if not (x.is_zero() and y.is_zero()):
         raise Undecided("atan2")
     places = [v for v in (x1.valuation("atan2"), x2.valuation("atan2")) if v is not None]

@@ -62,12 +62,13 @@ def expm1(x: Series) -> Series:
     return based(x.first.expm1(), x.of(x.terms.exp()))
 
 
-def _log(x: Series, primitive: str = "log") -> Series:
+def log(x: Series, primitive: str = "log") -> Series:
+    """The natural logarithm."""
     return x.of(positive(x, primitive).terms.log())
 
 
 def _log1p(x: Series, primitive: str = "log1p") -> Series:
-    return based(x.first.log1p(), _log(x + 1, primitive))
+    return based(x.first.log1p(), log(x + 1, primitive))
 
 
 def _softplus(x: Series) -> Series:
@@ -98,33 +99,33 @@ def _asinh(x: Series) -> Series:
     if x.first < 0:
         return -_asinh(-x)
     root = x.of((x * x + 1).terms.sqrt())
-    return based(x.first.asinh(), _log(x + root, "asinh"))
+    return based(x.first.asinh(), log(x + root, "asinh"))
 
 
 def _acosh(x: Series) -> Series:
     if x.is_constant and (x.first - 1).is_zero():
         return x.zero()
     root = x.of(positive((x - 1) * (x + 1), "acosh").terms.sqrt())
-    return based(x.first.acosh(), _log(x + root, "acosh"))
+    return based(x.first.acosh(), log(x + root, "acosh"))
 
 
 def _atanh(x: Series) -> Series:
-    return (_log1p(x, "atanh") - _log1p(-x, "atanh")) * arb(0.5)
+    return (_log1p(x, "atanh") - _log1p(-x, "atanh")).over(2)
 
 
 def _logaddexp(x1: Series, x2: Series) -> Series:
     return x1 + _softplus(x2 - x1)
 
 
-def _xlog(primitive: str, log: Callable[[Series, str], Series], x1: Series, x2: Series) -> Series:
+def _xlog(primitive: str, logarithm: Callable[[Series, str], Series], x1: Series, x2: Series) -> Series:
     """x1 log(x2), which is 0 where x1 is 0 for good, whatever the logarithm."""
     if x1.is_constant and x1.first.is_zero():
         return x1.zero()
-    return x1 * log(x2, primitive)
+    return x1 * logarithm(x2, primitive)
 
 
 def _entr(x: Series) -> Series:
-    return -_xlog("entr", _log, x, x)
+    return -_xlog("entr", log, x, x)
 
 
 # Trigonometry
@@ -193,11 +194,11 @@ def _reverted(start: Ball, outward: Any) -> list[Ball]:
 
 
 def _ndtr(x: Series) -> Series:
-    return x.of((x * (-1 / arb(2).sqrt())).terms.erfc()) * arb(0.5)
+    return x.of((x * (-1 / arb(2).sqrt())).terms.erfc()).over(2)
 
 
 def _log_ndtr(x: Series) -> Series:
-    return _log1p(-_ndtr(-x)) if x.first > 0 else _log(_ndtr(x))
+    return _log1p(-_ndtr(-x)) if x.first > 0 else log(_ndtr(x))
 
 
 def _poles(x: Series, primitive: str) -> Series:
@@ -273,7 +274,7 @@ def _gammainc(x1: Series, x2: Series) -> Series:
     if x1.is_constant:
         return x2.of(flint.arb_series.gamma_lower(a, x2.terms, 1))
     terms, factor = _incomplete_sum(x1, x2)
-    front = exp(x1 * _log(x2) - x2) * inverse(x1.of((x1 + 1).terms.gamma()), "gammainc")
+    front = exp(x1 * log(x2) - x2) * inverse(x1.of((x1 + 1).terms.gamma()), "gammainc")
     return front * (terms + factor)
 
 
@@ -325,9 +326,9 @@ SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "exp": exp,
     "exp2": lambda x: exp(x * arb.const_log2()),
     "expm1": expm1,
-    "log": _log,
-    "log2": lambda x: _log(x, "log2") * (1 / arb.const_log2()),
-    "log10": lambda x: _log(x, "log10") * (1 / arb.const_log10()),
+    "log": log,
+    "log2": lambda x: log(x, "log2") * (1 / arb.const_log2()),
+    "log10": lambda x: log(x, "log10") * (1 / arb.const_log10()),
     "log1p": _log1p,
     "sin": lambda x: x.of(x.terms.sin()),
     "cos": lambda x: x.of(x.terms.cos()),
@@ -343,7 +344,7 @@ SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "atanh": _atanh,
     "sinc": _sinc,
     "logaddexp": _logaddexp,
-    "xlogy": lambda x1, x2: _xlog("xlogy", _log, x1, x2),
+    "xlogy": lambda x1, x2: _xlog("xlogy", log, x1, x2),
     "xlog1py": lambda x1, x2: _xlog("xlog1py", _log1p, x1, x2),
     "entr": _entr,
     "erf": lambda x: x.of(x.terms.erf()),
@@ -353,7 +354,7 @@ SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "gammaln": _gammaln,
     "digamma": _digamma,
     "expit": _expit,
-    "logit": lambda x: _log(x, "logit") - _log1p(-x, "logit"),
+    "logit": lambda x: log(x, "logit") - _log1p(-x, "logit"),
     "ndtr": _ndtr,
     "log_ndtr": _log_ndtr,
     "ndtri": _ndtri,

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradbench.errors import Unsupported
 from gradbench.reference.series_arrays import Op
-from gradbench.reference.series_functions import SMOOTH
+from gradbench.reference.series_functions import log
 from gradbench.reference.series_ring import (
     Array,
     Fault,
@@ -46,7 +46,7 @@ def _matrix(powers: Powers, known: int, degree: float) -> Array:
     rows, columns = powers[0].nrows(), powers[0].ncols()
     coefficients = zip(*(power.entries() for power in powers), strict=True)
     found = np.empty(rows * columns, object)
-    found[:] = [Series(flint.arb_series(entry, known), degree) for entry in coefficients]
+    found[:] = [Series(flint.arb_series(list(entry), known), degree) for entry in coefficients]
     return found.reshape(rows, columns)
 
 
@@ -94,8 +94,8 @@ def stacked(f: Callable[..., Any], *stacks: Array) -> Array:
         raise Unsupported("an empty stack of matrices")
     found = np.empty((len(answers), *answers[0].shape), object)
     for i, answer in enumerate(answers):
-        found[i] = answer
-    return found.reshape(*batch, *answers[0].shape)
+        found[i, ...] = answer
+    return found.reshape((*batch, *answers[0].shape))
 
 
 def guarded(f: Callable[..., Any], shape: Callable[..., tuple[int, ...]]) -> Callable[..., Any]:
@@ -156,7 +156,8 @@ def _det_without_division(a: Array) -> Series:
         for i in range(n):
             mixed[i, i] = below[i]
         power = product(mixed, a)
-    return power[0, 0] if n % 2 else -power[0, 0]
+    found: Series = power[0, 0]
+    return found if n % 2 else -found
 
 
 def _slogdet(ring: Ring, x: Any) -> tuple[Array, Array]:
@@ -165,7 +166,7 @@ def _slogdet(ring: Ring, x: Any) -> tuple[Array, Array]:
         if det.first.contains(0):
             raise Singular("slogdet") if det.first.is_zero() else Undecided("slogdet")
         sign = 1 if det.first > 0 else -1
-        return np.asarray([det.zero() + sign, SMOOTH["log"](det * sign)], object)
+        return np.asarray([det.zero() + sign, log(det * sign, "slogdet")], object)
 
     found = stacked(guarded(both, lambda _: (2,)), ring.array(x))
     return np.asarray(found[..., 0], object), np.asarray(found[..., 1], object)

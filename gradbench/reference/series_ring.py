@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import flint
 import numpy as np
@@ -22,6 +22,8 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Ball = Any
 """A `flint.arb`."""
+
+Answer = TypeVar("Answer")
 
 UNBOUNDED: Final = math.inf
 
@@ -123,13 +125,14 @@ class Series:
             return self if self.fault else other
         return Series(self.terms + other.terms, max(self.degree, other.degree))
 
-    __radd__ = __add__
+    def __radd__(self, other: Any) -> Series:
+        return self.__add__(other)
 
     def __sub__(self, other: Any) -> Series:
-        return self + -other
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> Series:
-        return -self + other
+        return self.__neg__().__add__(other)
 
     def __mul__(self, other: Any) -> Series:
         if type(other) is not Series:
@@ -138,7 +141,8 @@ class Series:
             return self if self.fault else other
         return Series(self.terms * other.terms, self.degree + other.degree)
 
-    __rmul__ = __mul__
+    def __rmul__(self, other: Any) -> Series:
+        return self.__mul__(other)
 
     def __neg__(self) -> Series:
         return self if self.fault else Series(-self.terms, self.degree)
@@ -217,12 +221,12 @@ class Side:
             return 0
         if smooth == 0 or (k % 2 and k * smooth < x.known):
             self.used = True
-        return (1 if x.terms[k] > 0 else -1) * self.direction**k if self.direction else 0
+        return (1 if x.terms[k] > 0 else -1) * (self.direction if k % 2 else 1) if self.direction else 0
 
     def power(self, places: int) -> int:
         """The sign of t^places on this side."""
         self.used |= places % 2 == 1
-        return self.direction**places
+        return 1 if places % 2 == 0 else self.direction
 
 
 def agree(x1: Any, x2: Any) -> bool | None:
@@ -261,7 +265,7 @@ class Ring:
         return Series(flint.arb_series([number], self.order + 1), 0)
 
     def line(self, start: Ball, slope: Ball) -> Series:
-        """start + t slope."""
+        """The series start + t slope."""
         zero = isinstance(slope, int) or slope.is_zero()
         return self.constant(start) if zero else Series(flint.arb_series([start, slope], self.order + 1), 1)
 
@@ -274,7 +278,7 @@ class Ring:
         return _array(np.frompyfunc(lambda e: e if type(e) is Series else self.constant(int(e)), 1, 1)(x))
 
     def smooth(self, f: Callable[..., Series], *arrays: Any) -> Array:
-        """f of each element, broadcast; a fault in place of what it raises."""
+        """What f makes of each element, broadcast; a fault in place of what it raises."""
 
         def safe(*elements: Series) -> Series:
             for element in elements:
@@ -289,10 +293,10 @@ class Ring:
 
     def kinked(self, primitive: str, f: Callable[..., Any], *arrays: Any, jump: bool = False) -> Array:
         """f(side, *elements) of each element, broadcast: on the side asked for, or on all if they agree."""
-        return self.smooth(lambda *elements: self.approached(primitive, lambda s: [f(s, *elements)], jump)[0], *arrays)
+        return self.smooth(lambda *elements: self.one(primitive, lambda s: f(s, *elements), jump), *arrays)
 
-    def approached(self, primitive: str, f: Callable[[Side], list[Any]], jump: bool = False) -> list[Any]:
-        """f on the side asked for; without one, f from both sides, and a `Kink` for each element that differs.
+    def approached(self, primitive: str, f: Callable[[Side], list[Answer]], jump: bool = False) -> list[Answer]:
+        """What f answers on the side asked for; without one, from both sides, and a `Kink` for each element that differs.
 
         Args:
             primitive: Who asks.
@@ -308,6 +312,10 @@ class Ring:
         for direction in (-1, 0) if jump else (-1,):
             answers = [self._both(primitive, a, b) for a, b in zip(answers, f(Side(direction)), strict=True)]
         return answers
+
+    def one(self, primitive: str, f: Callable[[Side], Answer], jump: bool = False) -> Answer:
+        """As `approached`, for one answer."""
+        return self.approached(primitive, lambda side: [f(side)], jump)[0]
 
     def _both(self, primitive: str, x1: Any, x2: Any) -> Any:
         same = agree(x1, x2)

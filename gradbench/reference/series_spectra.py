@@ -27,10 +27,10 @@ def _characteristic(matrix: Array) -> list[Series]:
     n, zero = len(matrix), matrix[0, 0].zero()
     found, mixed = [zero + 1], identity(matrix)
     for k in range(1, n + 1):
-        product = product(matrix, mixed)
-        last = -functools.reduce(lambda a, b: a + b, np.diagonal(product)).over(k)
+        shifted = product(matrix, mixed)
+        last = -functools.reduce(lambda a, b: a + b, np.diagonal(shifted)).over(k)
         found.append(last)
-        mixed = product.copy()
+        mixed = shifted.copy()
         for i in range(n):
             mixed[i, i] = mixed[i, i] + last
     return found[::-1]

@@ -25,8 +25,8 @@ from gradbench.errors import DeviceMissing, Unsupported
 from gradbench.program import Program
 from gradbench.query import Operator, Query
 from gradbench.record import Status
-from gradbench.reference.quotient import NOTHING, Axis, Component, Exhausted, Number, joined
-from gradbench.reference.vicinity import BUDGET, SEED, Vicinity
+from gradbench.reference.quotient import NOTHING, Axis, Component, Number, joined
+from gradbench.reference.vicinity import SEED, Vicinity
 
 
 class HighPrecision:
@@ -53,11 +53,10 @@ class HighPrecision:
             Unsupported: The question is too large, or has no meaning for complex numbers.
         """
         point = Vicinity(query, program)
+        point.plan(_evaluations(query, point))
         try:
             parts = _answers(point)
-        except Exhausted:
-            raise Unsupported(f"more than {BUDGET} steps of arithmetic") from None
-        except (mpmath.NoConvergence, mpmath.libmp.NoConvergence) as error:
+        except mpmath.libmp.NoConvergence as error:
             raise Unsupported(f"no convergence with many digits: {error}") from None
         shapes = {name: array.shape for name, array in query.inputs.items()}
         found = {}
@@ -70,6 +69,25 @@ class HighPrecision:
             status={key: one.status for key, one in found.items()},
             notes={"evaluations": point.evaluations, "bits": point.bits, "seed": SEED},
         )
+
+
+def _evaluations(query: Query, point: Vicinity) -> int:
+    """How often the program is run if nothing is out of the ordinary."""
+    n = point.count * (2 if point.is_complex else 1)
+    match query.operator:
+        case Operator.VALUE:
+            each = 1
+        case Operator.JVP:
+            each = 3
+        case Operator.PARTIAL:
+            each = math.prod(2 * k + 1 for k in (query.orders or {}).values())
+        case Operator.HVP:
+            each = 6 * n + 3
+        case Operator.HESSIAN:
+            each = 2 * n * (n + 1) + 1
+        case _:
+            each = 2 * n + 5
+    return 2 * each
 
 
 def _answers(point: Vicinity) -> dict[str, list[Component]]:
@@ -107,7 +125,7 @@ def _first(point: Vicinity) -> list[list[Component]]:
         return [[gone] * point.count for _ in point.zero()]
     columns = [_column(point, i) for i in range(point.count)]
     if not point.is_complex and point.count > 1 and not all(map(_fits(point, columns), range(2))):
-        columns = [point.beside(i, column) for i, column in enumerate(columns)]
+        columns = point.beside(columns)
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -202,9 +220,10 @@ class Written:
         self.status = np.array([str(part.status) for part in parts], "U11").reshape(shape)
         rests = [self.rest(part.centre, x) for part, x in zip(parts, self.answer.reshape(-1).tolist(), strict=True)]
         tail = self.array(rests)
+        rounded = zip(parts, self.answer.reshape(-1), rests, tail.reshape(-1).tolist(), strict=True)
         radii = [
-            part.radius + abs(self.rest(rest, x))
-            for part, rest, x in zip(parts, rests, tail.reshape(-1).tolist(), strict=True)
+            mp.zero if part.status is Status.PRECISE and np.isinf(x) else part.radius + abs(self.rest(rest, y))
+            for part, x, rest, y in rounded
         ]
         self.margin = {"tail": tail, "radius": np.array([self.above(radius) for radius in radii]).reshape(shape)}
         for side in ("left", "right", "lower", "upper"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,10 @@ PRECISION: Final = 512
 
 _VALUE_BITS: Final = ((200, 340), (1_400, 2_000))
 _EXPENSIVE: Final = {"zeta": 1500, "gammainc": 150, "erfinv": 300, "ndtri": 300, "svdvals": 300, "eigvalsh": 300}
+_CHEAP: Final = {
+    "abs", "negative", "sign", "square", "reciprocal", "floor", "ceil", "trunc", "round", "clip",
+    "relu", "relu6", "leaky_relu",
+}  # fmt: skip
 _TOPICS: Final = {"special": 50, "elementary": 8, "activations": 16, "linear algebra": 2}
 
 
@@ -77,12 +82,13 @@ class Vicinity:
             self.places[name] = slice(begin, begin + array.size)
         self.guard = self._guard()
         self.known: dict[Hashable, list[Number]] = {}
-        self.evaluations, self.bits, self.spent, self.cost = 0, 0, 0, 0
+        self.evaluations, self.bits, self.spent = 0, 0, 0
+        self.cost, self.fine_cost = 0, 0
         self.shape: tuple[int, ...] = ()
         first = self._run({}, _VALUE_BITS[0][0])
         self.is_defined_there = all(self.mp.isfinite(x) for x in [*self.start, *first])
         random = np.random.default_rng(SEED)
-        signs, sizes = random.choice([-1.0, 1.0], (2, self.count)), random.uniform(0.5, 1.5, (2, self.count))
+        signs, sizes = random.choice([-1.0, 1.0], (4, self.count)), random.uniform(0.5, 1.5, (4, self.count))
         self.generic = [
             {i: self.mp.ldexp(self.mp.mpf(x), self._scale(i)) for i, x in enumerate(row)} for row in signs * sizes
         ]
@@ -129,21 +135,38 @@ class Vicinity:
 
     def zero(self) -> list[Number]:
         """The values at the point itself."""
-        return self.evaluate("zero", {}, _VALUE_BITS[0][0])
+        return self.evaluate("zero", {}, _VALUE_BITS[0][0], fine=False)
 
-    def evaluate(self, key: Hashable, moved: Direction, bits: int) -> list[Number]:
+    def evaluate(self, key: Hashable, moved: Direction, bits: int, *, fine: bool) -> list[Number]:
         """The function's values, displaced; for a vjp the one number that is pulled back.
 
+        Args:
+            key: What it is kept under.
+            moved: By entry of the inputs.
+            bits: Of precision.
+            fine: Whether it is worth its price only as far as the budget goes.
+
         Raises:
-            Exhausted: The budget is spent.
+            Exhausted: It is fine, and the budget is spent.
             Unsupported: A primitive that has no complex meaning.
         """
         if key not in self.known:
-            self.spent += self.cost * (1 if bits < 600 else 12)
-            if self.spent > BUDGET:
-                raise Exhausted
+            if fine:
+                self.spent += self.fine_cost
+                if self.spent > BUDGET:
+                    raise Exhausted
             self.known[key] = self._run(moved, bits)
         return self.known[key]
+
+    def plan(self, evaluations: int) -> None:
+        """Sets aside what the coarse evaluations will take.
+
+        Raises:
+            Unsupported: That is more than there is.
+        """
+        self.spent += evaluations * self.cost
+        if self.spent > BUDGET:
+            raise Unsupported(f"{self.spent} steps of arithmetic, of at most {BUDGET}")
 
     def _run(self, moved: Direction, bits: int) -> list[Number]:
         query, mp = self.query, self.mp
@@ -183,7 +206,9 @@ class Vicinity:
                 sizes = sorted(np.size(entries[ref.index]) for ref in references(node.arguments))[-2:]
                 largest = max([size, *sizes])
                 size = math.isqrt(size * math.prod(sizes) if len(sizes) == 2 else largest**3)
-            self.cost += size * _EXPENSIVE.get(node.primitive, _TOPICS.get(topic, 1))
+            weight = 1 if node.primitive in _CHEAP else _EXPENSIVE.get(node.primitive, _TOPICS.get(topic, 1))
+            self.cost += size * weight
+            self.fine_cost += size * weight * (2 if weight <= 2 else 12)
 
     def _pulled(self, flat: Sequence[Number]) -> Number:
         weights = self.query.cotangent
@@ -197,8 +222,11 @@ class Vicinity:
     def value(self) -> list[Component]:
         """The function itself."""
         mp, found = self.mp, []
-        for one, two in _VALUE_BITS:
-            a, b = self.evaluate(("value", one), {}, one), self.evaluate(("value", two), {}, two)
+        for fine, (one, two) in enumerate(_VALUE_BITS):
+            try:
+                a, b = (self.evaluate(("value", bits), {}, bits, fine=bool(fine)) for bits in (one, two))
+            except Exhausted:
+                break
             found = [self._settled(x, y, two) for x, y in zip(a, b, strict=True)]
             if all(part.status is not Status.UNDECIDED for part in found):
                 break
@@ -232,19 +260,29 @@ class Vicinity:
         """How derivatives along these axes are found."""
         return Quotients(self.mp, self.evaluate, axes, self.generic)
 
-    def beside(self, i: int, column: Sequence[Component]) -> list[Component]:
-        """The derivatives by one entry of a function that has them all and yet is not differentiable."""
-        quotients, found = self.quotients([self.entry(i)]), []
+    def beside(self, columns: Sequence[Sequence[Component]]) -> list[list[Component]]:
+        """The first derivatives, by entry, of a function that has them all and yet is not differentiable."""
+        gone = Component(Status.UNDECIDED, self.mp.nan, self.mp.inf)
+        try:
+            found = [self._beside(i, column) for i, column in enumerate(columns)]
+        except Exhausted:
+            return [[replace(gone, centre=one.centre) for one in column] for column in columns]
+        if all(one.status is Status.PRECISE for column in found for one in column):
+            return [[replace(gone, centre=one.centre) for one in column] for column in columns]
+        return found
+
+    def _beside(self, i: int, column: Sequence[Component]) -> list[Component]:
+        mp, quotients, found = self.mp, self.quotients([self.entry(i)]), []
         for k, one in enumerate(column):
-            sides = [quotients.tendency(side, k) for side in quotients.sides.values()]
-            same = [side is not None and abs(side - one.centre) <= one.radius + self.mp.ldexp(1, -60) for side in sides]
+            sides = [quotients.tendency(side, k) for side in (*quotients.sides.values(), *quotients.surroundings)]
+            same = [side is not None and abs(side - one.centre) <= one.radius + mp.ldexp(1, -60) for side in sides]
             if one.status is not Status.PRECISE or all(same):
                 found.append(one)
-            elif any(side is None or not self.mp.isfinite(side) for side in sides):
-                found.append(Component(Status.UNDECIDED, one.centre, self.mp.inf))
+            elif any(side is None or not mp.isfinite(side) for side in sides):
+                found.append(Component(Status.UNDECIDED, one.centre, mp.inf))
             else:
                 lower, upper = min(*sides, one.centre), max(*sides, one.centre)
-                found.append(Component(Status.KINK, one.centre, upper - lower, one.centre, one.centre, lower, upper))
+                found.append(Component(Status.KINK, one.centre, upper - lower, lower, upper, lower, upper))
         return found
 
 

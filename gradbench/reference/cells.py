@@ -1,0 +1,154 @@
+"""`Cells`: the components of one answer, each with a ball and a status; and how they are written down in floats.
+
+Balls enter; float64 arrays leave such that truth = answer + tail ± radius, where the answer is the ball's middle
+rounded to float64, the tail is what that left over, and the radius holds everything else, rounded up. At a kink the
+answer is the middle of the one-sided derivatives and the radius reaches to both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import flint
+import ml_dtypes
+import numpy as np
+
+from gradbench.query import Array
+from gradbench.record import Status
+from gradbench.reference.lift import Balls
+
+arb: Final = flint.arb
+SHARE: Final = 7
+"""A radius is small enough below 2⁻⁷ ulp, which is less than a hundredth."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A floating-point format, as far as its ulps are concerned.
+
+    Attributes:
+        digits: Binary digits of its significand.
+        floor: A radius below this is nothing: a small part of its smallest positive number.
+    """
+
+    digits: int
+    floor: Any
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any]) -> Format:
+        """The format of a real dtype."""
+        info = ml_dtypes.finfo(dtype)
+        least = math.frexp(float(info.smallest_subnormal))[1] - 1
+        return cls(int(info.nmant) + 1, arb(2) ** (least - SHARE))
+
+    def tight(self, ball: Any) -> bool:
+        """Whether a ball says all that matters: its radius is below 0.01 ulp of its middle."""
+        if not ball.is_finite():
+            return False
+        # The radius is below 2^(1 - accuracy) of the middle, and an ulp is at least 2^-digits of it.
+        return ball.is_exact() or ball.rel_accuracy_bits() >= self.digits + SHARE + 2 or bool(ball.rad() < self.floor)
+
+
+@dataclass
+class Cells:
+    """The components of an answer under one key. All arrays have its shape.
+
+    Attributes:
+        balls: Enclosures; at a kink of no meaning.
+        status: What is known of each.
+        left, right: One-sided derivatives as balls, where there is a kink.
+        outer: Enclosures of every derivative nearby, as balls; NaN where nothing is known.
+    """
+
+    balls: Balls
+    status: Array
+    left: Balls
+    right: Balls
+    outer: Balls
+
+    @classmethod
+    def of(cls, balls: Balls) -> Cells:
+        """Components that are what their balls say."""
+        status = np.full(balls.shape, str(Status.CERTIFIED), "U11")
+        return cls(balls.copy(), status, *(balls.copy() for _ in range(3)))
+
+    def settled(self, format: Format) -> Array:
+        """Which components more digits would not improve."""
+        return np.asarray(np.frompyfunc(lambda *cell: _settled(format, *cell), 4, 1)(*self._columns())).astype(bool)
+
+    def _columns(self) -> tuple[Any, ...]:
+        return self.balls, self.status, self.left, self.right
+
+    def put(self, index: Any, status: Status, left: Any, right: Any) -> None:
+        """Says what is known of one component from both sides of it."""
+        self.status[index], self.left[index], self.right[index] = str(status), left, right
+        if status is Status.CERTIFIED:
+            self.balls[index] = left if left is right else left.union(right)
+        elif status is not Status.KINK:
+            self.balls[index] = arb("nan")
+
+    def published(self, format: Format) -> tuple[Array, dict[str, Array], Array]:
+        """Answer, margins and status; margins at kinks only if there are any."""
+        status = np.array(self.status)
+        size = self.balls.size
+        answer, tail, radius = (np.empty(size) for _ in range(3))
+        for i, (ball, word, left, right) in enumerate(zip(*(c.flat for c in self._columns()), strict=True)):
+            kink = word == Status.KINK
+            answer[i], tail[i], radius[i] = written(left.union(right) if kink else ball)
+            status.flat[i] = word if kink else _worded(format, word, ball, answer[i], radius[i])
+        margin = {"tail": tail, "radius": radius}
+        if (status == Status.KINK).any():
+            margin |= self._sides(status, answer)
+        shape = self.balls.shape
+        return answer.reshape(shape), {k: v.reshape(shape) for k, v in margin.items()}, status
+
+    def _sides(self, status: Array, answer: Array) -> dict[str, Array]:
+        """The one-sided derivatives and their outer hull at kinks; elsewhere the answer."""
+        sides = {name: answer.copy() for name in ("left", "right", "lower", "upper")}
+        for i in np.flatnonzero(status == Status.KINK):
+            sides["left"][i], sides["right"][i] = float(self.left.flat[i]), float(self.right.flat[i])
+            known = self.outer.flat[i].is_finite()
+            sides["lower"][i] = down(self.outer.flat[i].lower()) if known else -math.inf
+            sides["upper"][i] = up(self.outer.flat[i].upper()) if known else math.inf
+        return sides
+
+
+def _settled(format: Format, ball: Any, status: str, left: Any, right: Any) -> bool:
+    if status == Status.CERTIFIED:
+        return format.tight(ball)
+    return status == Status.SINGULAR or (status == Status.KINK and format.tight(left) and format.tight(right))
+
+
+def _worded(format: Format, status: str, ball: Any, answer: float, radius: float) -> str:
+    """The status of a component that isn't a kink, now that the digits are what they are."""
+    if status != Status.CERTIFIED or format.tight(ball):
+        return status
+    if math.isnan(answer):
+        return str(Status.UNDECIDED)
+    return str(Status.UNRESOLVED) if radius > abs(answer) else status
+
+
+def up(ball: Any) -> float:
+    """The least float64 that isn't below an exact ball."""
+    near = float(ball)
+    return float(np.nextafter(near, math.inf)) if math.isfinite(near) and arb(near) < ball else near
+
+
+def down(ball: Any) -> float:
+    """The largest float64 that isn't above an exact ball."""
+    return -up(-ball)
+
+
+def written(ball: Any) -> tuple[float, float, float]:
+    """Centre, tail and radius of a ball; infinite where the truth is beyond float64, NaN where there is none."""
+    if not ball.is_finite():
+        return math.nan, 0.0, math.inf
+    centre = float(ball)
+    if math.isinf(centre):
+        certain = ball.abs_lower() > arb(2) ** 1024
+        return (centre, 0.0, 0.0) if certain else (math.nan, 0.0, math.inf)
+    rest = ball - arb(centre)
+    tail = float(rest)
+    return centre, tail, up((rest - arb(tail)).abs_upper())

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from gradbench.device import Device
+from gradbench.query import Operator, Query, Question
+from gradbench.record import Outcome, Record, Target
+from gradbench.registry import Entry
+from gradbench.runner import RESTARTS, Job, run
+
+
+def question(number: int, way: int = 0, function: str = "x * 2", operator: Operator = Operator.VALUE) -> Question:
+    constants = {"way": np.array(way)}
+    query = Query(f"q{number}", function, {"x": np.array(float(number))}, constants, operator, "float64")
+    return Question(query, f"case{number}", 1)
+
+
+def ask(name: str, questions: list[Question], timeout: float = 20.0, **facts) -> tuple[list[Target], list[Record]]:
+    events = list(run([Job(Entry(name.lower(), f"faults:{name}", **facts), Device(), questions)], timeout))
+    return [e for e in events if isinstance(e, Target)], [e for e in events if isinstance(e, Record)]
+
+
+def test_every_query_of_an_honest_target_has_one_record_in_order():
+    targets, records = ask("Honest", [question(n) for n in range(5)])
+    assert [t.name for t in targets] == ["honest"]
+    assert targets[0].versions == {"faults": "1"}
+    assert targets[0].device_name == "test"
+    assert [r.query for r in records] == [f"q{n}" for n in range(5)]
+    assert [float(r.answer[""]) for r in records] == [0, 2, 4, 6, 8]
+    assert {r.environment for r in records} == {targets[0].environment}
+    assert all(r.first > 0 and r.seconds > 0 and r.repeatable for r in records)
+
+
+def test_a_framework_that_prints_breaks_nothing():
+    _, records = ask("Chatty", [question(n) for n in range(3)])
+    assert [r.outcome for r in records] == [Outcome.ANSWERED] * 3
+
+
+def test_a_query_that_kills_or_hangs_its_worker_costs_itself_alone():
+    ways = [0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
+    _, records = ask("Deadly", [question(n, way) for n, way in enumerate(ways)], timeout=3)
+    outcomes = [r.outcome for r in records]
+    assert [o for o, way in zip(outcomes, ways, strict=True) if way == 0] == [Outcome.ANSWERED] * 6
+    culprits = {way: r for r, way in zip(records, ways, strict=True) if way}
+    assert culprits[1].outcome is Outcome.CRASHED
+    assert culprits[1].error == "SIGSEGV"
+    assert "Segmentation fault" in culprits[1].message  # the trace of faulthandler
+    assert culprits[2].outcome is Outcome.TIMED_OUT
+    assert culprits[3].outcome is Outcome.TIMED_OUT
+    assert culprits[4].error == "exit 7"
+    assert culprits[5].error == "SIGKILL"
+
+
+def test_a_target_that_can_not_start_is_reported_once_with_its_reason():
+    for name, reason in (("Unstartable", "no licence found"), ("Stillborn", "last words"), ("Absent", "has no attribute")):
+        targets, records = ask(name, [question(1), question(2)])
+        assert records == []
+        assert len(targets) == 1
+        assert reason in targets[0].failure
+
+
+def test_a_worker_that_dies_of_everything_is_given_up_and_every_query_still_has_a_record():
+    questions = [question(n) for n in range(RESTARTS + 4)]
+    _, records = ask("Doomed", questions)
+    assert [r.query for r in records] == [q.query.id for q in questions]
+    assert {r.outcome for r in records} == {Outcome.CRASHED}
+    assert [r.error for r in records].count("given up") == 3
+
+
+def test_what_an_adapter_raises_becomes_an_outcome():
+    gradient = question(1, operator=Operator.GRADIENT)
+    _, records = ask("Refusing", [question(1), gradient])
+    assert [(r.outcome, r.error) for r in records] == [(Outcome.UNSUPPORTED, "ArithmeticError"), (Outcome.UNSUPPORTED, "")]
+    _, records = ask("Raising", [question(1)])
+    assert (records[0].outcome, records[0].error, records[0].message) == (Outcome.RAISED, "ValueError", "<b>no</b>")
+    _, records = ask("Greedy", [question(1)])
+    assert records[0].outcome is Outcome.OUT_OF_MEMORY
+
+
+def test_a_primitive_or_an_operator_that_is_absent_is_unsupported_by_name():
+    _, records = ask("Poor", [question(1, function="sin(x)"), question(2), question(3, operator=Operator.HESSIAN)])
+    assert [r.outcome for r in records] == [Outcome.UNSUPPORTED, Outcome.ANSWERED, Outcome.UNSUPPORTED]
+    assert records[0].message == "it has no sin"
+    assert records[2].message == "it has no hessian"
+
+
+def test_changed_inputs_and_changed_answers_are_recorded():
+    _, records = ask("Mutating", [question(1, operator=Operator.GRADIENT)])
+    assert records[0].mutated == ("x",)
+    _, records = ask("Restless", [question(1)])
+    assert records[0].repeatable is False
+
+
+def test_derivatives_by_hand_reach_the_target_that_is_by_hand_and_nobody_else():
+    base = question(1, operator=Operator.GRADIENT)
+    query = Query(**{**base.query.__dict__, "rules": {"gradient": "{x: 2}"}})
+    asked = [Question(query, "case", 1)]
+    from gradbench import runner
+
+    sent = []
+    original = runner.Worker.receive
+
+    def spy(self, timeout, verb):
+        return original(self, timeout, verb)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.Worker, "receive", spy)
+        patch.setattr(runner.json, "dumps", lambda value, **kw: sent.append(value) or __import__("json").JSONEncoder(**{k: v for k, v in kw.items() if k != "separators"}).encode(value))
+        ask("Honest", asked)
+        ask("Honest", asked, by_hand=True)
+    assert ["rules" in value["query"] for value in sent if "query" in value] == [False, True]
+
+
+def test_closing_a_run_leaves_no_worker_behind():
+    jobs = [Job(Entry("deadly", "faults:Deadly"), Device(), [question(1), question(2, way=2)])]
+    with closing(run(jobs, timeout=600)) as events:
+        for event in events:
+            if isinstance(event, Record):
+                break
+        time.sleep(0.2)
+    assert _children() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_does_not_outlive_its_parent(tmp_path):
+    import subprocess
+
+    program = (
+        "import os, sys; sys.path[:0] = sys.argv[1:]\n"
+        "from test_runner import Device, Entry, Job, question, run\n"
+        "events = run([Job(Entry('deadly', 'faults:Deadly'), Device(), [question(1), question(2, way=3)])], 600)\n"
+        "next(events); next(events)\n"
+        "import gradbench.runner\n"
+        "print('up', flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    here = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", program, here, os.path.dirname(here)], stdout=subprocess.PIPE, check=False)
+    deadline = time.monotonic() + 10
+    while _workers() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _workers() == []
+
+
+def _workers() -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as stream:
+                    if b"faults:Deadly" in stream.read():
+                        found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def _children() -> list[int]:
+    return [pid for pid in _workers() if os.path.exists(f"/proc/{pid}")]
