@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import nox
 
+PROJECT = nox.project.load_toml("pyproject.toml")
+
 nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "venv"
 
@@ -15,10 +17,15 @@ CONSTRAINTS = ("-c", "constraints.txt")
 FINDINGS = [0, 1]
 
 
+def group(name: str) -> list[str]:
+    """A dependency group of pyproject.toml; a pip that comes with an older Python doesn't know them."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests, with every framework."""
-    session.install("-e", ".[all]", "--group", "test", *CONSTRAINTS)
+    session.install("-e", ".[all]", *group("test"), *CONSTRAINTS)
     session.run("python", "-m", "pytest", *session.posargs)
 
 
@@ -47,7 +54,7 @@ for _name in FRAMEWORKS:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style."""
-    session.install("--group", "lint", *CONSTRAINTS)
+    session.install(*group("lint"), *CONSTRAINTS)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -55,5 +62,5 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types."""
-    session.install("-e", ".", "--group", "types", *CONSTRAINTS)
+    session.install("-e", ".", *group("types"), *CONSTRAINTS)
     session.run("mypy")

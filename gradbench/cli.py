@@ -96,14 +96,14 @@ def _defaults(context: click.Context, _parameter: click.Parameter, value: str | 
         raise BadOption(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadOption(f"{path}: not TOML: {error}") from None
-    known = {p.name: p for command in cli.commands.values() for p in command.params}
+    parameters = [p for command in cli.commands.values() for p in command.params]
+    known = {option.removeprefix("--"): p for p in parameters for option in p.opts}
     for key in table:
-        if key.replace("-", "_") not in known:
+        if key not in known:
             from gradbench.errors import suggestion
 
-            names = [str(name).replace("_", "-") for name in known]
-            raise BadOption(f"{path}: unknown key {key!r} in [tool.gradbench]; {suggestion(key, names)}")
-    values = {key.replace("-", "_"): content for key, content in table.items()}
+            raise BadOption(f"{path}: unknown key {key!r} in [tool.gradbench]; {suggestion(key, known)}")
+    values = {known[key].name: [v] if known[key].multiple and isinstance(v, str) else v for key, v in table.items()}
     context.default_map = dict.fromkeys(cli.commands, values)
 
 

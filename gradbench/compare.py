@@ -245,9 +245,11 @@ def _worst(error: Array, bound: Array, bad: Array, ulps: Array, judged: Array) -
     """The component to show: the worst of the bad ones, else the least accurate."""
     if not error.size:
         return 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        score = np.where(bad, 1e300 * np.nan_to_num(error / np.maximum(bound, 5e-324), nan=np.inf, posinf=1e308), 0.0)
-    if not bad.any():
+    if bad.any():
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            excess = error / np.maximum(bound, 5e-324)
+        score = np.where(bad, np.nan_to_num(excess, nan=np.inf, posinf=np.inf), -1.0)
+    else:
         score = np.where(judged, np.nan_to_num(ulps, nan=0.0), -1.0)
     return int(np.argmax(score))
 

@@ -201,32 +201,42 @@ def test_operators_answer_by_name_in_the_order_of_the_inputs(adapter):
     f, x, truth, inputs = posed(adapter, "sum(sin(m * x)) * k")
     f = Function(f.program, f.ops, ("x", "m", "k"), {})
     truth = Function(truth.program, truth.ops, ("x", "m", "k"), {})
-    x, inputs = ({name: arrays[name] for name in ("x", "m", "k")} for arrays in (x, inputs))
+    inputs = {name: inputs[name] for name in ("x", "m", "k")}
     tangents = {name: np.cos(value + 0.3) for name, value in inputs.items()}
+    order = []
+
+    @jax.jit  # compiles all of them at once, which is quicker than each operation of each
+    def asked(arrays, along, cotangent):
+        x, along = ({name: mapping[name] for name in inputs} for mapping in (arrays, along))
+        answers = {
+            "vjp": adapter.vjp(f, x, cotangent),
+            "gradient": adapter.gradient(f, x),
+            "jacobian": adapter.jacobian(f, x),
+            "hvp": adapter.hvp(f, x, along),
+            "hessian": adapter.hessian(f, x),
+        }
+        order.extend(list(answer) for answer in answers.values())
+        return {**answers, "jvp": adapter.jvp(f, x, along)}
+
     native = {name: adapter.asarray(tangent) for name, tangent in tangents.items()}
+    found = asked(x, native, adapter.asarray(np.array(1.0)))
+    assert order == [list(inputs)] * 4 + [[f"{a},{b}" for a in inputs for b in inputs]]
 
     def gradient(name):
         return lambda *arrays: jacobian(truth, dict(zip(inputs, arrays, strict=True)), name)
 
-    def near(found, expected, atol=1e-5):
-        answer = adapter.numpy(found)
-        assert answer.dtype == np.float64
-        assert answer.shape == expected.shape
-        np.testing.assert_allclose(answer, expected, rtol=1e-6, atol=atol)
+    def near(array, expected):
+        answer = adapter.numpy(array)
+        assert (answer.dtype, answer.shape) == (np.float64, expected.shape)
+        np.testing.assert_allclose(answer, expected, rtol=1e-6, atol=1e-5)
 
-    for found in (adapter.gradient(f, x), adapter.jacobian(f, x), adapter.vjp(f, x, adapter.asarray(np.array(1.0)))):
-        assert list(found) == ["x", "m", "k"]
-        for name in inputs:
-            near(found[name], jacobian(truth, inputs, name))
-    near(adapter.jvp(f, x, native), sum(derivative(truth, inputs, name, tangents[name]) for name in inputs))
-    hessian = adapter.hessian(f, x)
-    product = adapter.hvp(f, x, native)
-    assert list(hessian) == [f"{a},{b}" for a in inputs for b in inputs]
-    assert list(product) == list(inputs)
+    near(found["jvp"], sum(derivative(truth, inputs, name, tangents[name]) for name in inputs))
     for a in inputs:
+        for operator in ("vjp", "gradient", "jacobian"):
+            near(found[operator][a], jacobian(truth, inputs, a))
         for b in inputs:
-            near(hessian[f"{a},{b}"], jacobian(gradient(a), inputs, b))
-        near(product[a], sum(derivative(gradient(a), inputs, b, tangents[b]) for b in inputs))
+            near(found["hessian"][f"{a},{b}"], jacobian(gradient(a), inputs, b))
+        near(found["hvp"][a], sum(derivative(gradient(a), inputs, b, tangents[b]) for b in inputs))
 
 
 def test_a_jacobian_has_the_axes_of_the_output_first(adapter):
@@ -288,8 +298,7 @@ def test_a_gradient_of_several_outputs_is_an_error_and_no_refusal(adapter):
         adapter.gradient(f, x)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # zeta has coefficients beyond float16
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_narrow_dtype_stays_itself(adapter, dtype):
     refused = set()
     for text in TEXTS:
@@ -298,7 +307,7 @@ def test_a_narrow_dtype_stays_itself(adapter, dtype):
         def pulled(*arrays, f=f, x=x, text=text):
             named = dict(zip(x, arrays, strict=True))
             value = adapter.value(f, named)
-            return value, adapter.vjp(f, named, value) if text in WRAPPED else {}
+            return value, adapter.vjp(f, named, value) if text in WRAPPED and dtype == "float32" else {}
 
         try:
             value, cotangents = jax.eval_shape(pulled, *x.values())
@@ -317,7 +326,9 @@ def test_a_factorisation_in_a_narrow_dtype_is_refused(adapter, text):
         adapter.value(f, x)
 
 
-@pytest.mark.parametrize("text", ["gammaln(x)", "erf(x)", "ndtr(x)", "entr(x)", "j0(x)"])
+@pytest.mark.parametrize(
+    "text", ["gammaln(x)", "erf(x)", "ndtr(x)", "entr(x)", "j0(x)", "hypot(x, x)", "clip(x, -1, 1)"]
+)
 def test_what_has_no_complex_form_is_unsupported(adapter, text):
     f, x, _, _ = posed(adapter, text, "complex128")
     with pytest.raises(Unsupported):
@@ -406,12 +417,11 @@ def test_another_way_of_using_jax_needs_one_method(adapter):
     f, x, _, _ = posed(adapter, "sum(x * sin(k))")
     tangents = {"x": x["x"] + 1, "k": x["k"] - 1}
     for _ in range(2):
-        for other in (adapter, jitted):
-            np.testing.assert_allclose(other.gradient(f, x)["k"], np.cos(0.7) * 1.4)
-            np.testing.assert_allclose(other.hessian(f, x)["k,x"], np.cos(0.7), rtol=1e-14)
-            np.testing.assert_allclose(other.hvp(f, x, tangents)["x"], -0.3 * np.cos(0.7) * np.ones(3))
-            np.testing.assert_allclose(other.partial(f, x, {"k": 1}), np.cos(0.7) * 1.4)
-            np.testing.assert_allclose(other.partial(f, x, {"k": 2}), -np.sin(0.7) * 1.4)
+        np.testing.assert_allclose(jitted.gradient(f, x)["k"], np.cos(0.7) * 1.4)
+        np.testing.assert_allclose(jitted.hessian(f, x)["k,x"], np.cos(0.7) * np.ones(3), rtol=1e-14)
+        np.testing.assert_allclose(jitted.hvp(f, x, tangents)["x"], -0.3 * np.cos(0.7) * np.ones(3))
+        np.testing.assert_allclose(jitted.partial(f, x, {"k": 1}), np.cos(0.7) * 1.4)
+        np.testing.assert_allclose(jitted.partial(f, x, {"k": 2}), -np.sin(0.7) * 1.4)
     assert len(jitted.compiled) == 5
 
 

@@ -169,7 +169,7 @@ def test_every_mistake_of_a_file_is_reported_at_once():
         "  - name: three\n    inputs: {x: scalar}\n    function: x**2\n    points: []\n"
     )
     found = mistakes(text)
-    assert [m.split(": ")[0] for m in found] == ["f.yaml:3:5", "f.yaml:5:15", "f.yaml:11:32", "f.yaml:11:49", "f.yaml:12:13", "f.yaml:16:13"]
+    assert [m.split(": ")[0] for m in found] == ["f.yaml:3:5", "f.yaml:5:15", "f.yaml:11:32", "f.yaml:11:53", "f.yaml:12:13", "f.yaml:16:13"]
 
 
 def test_a_place_within_a_block_of_text_is_that_of_the_file():

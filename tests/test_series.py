@@ -20,7 +20,7 @@ from gradbench.reference.series import Kink, Singular, Undecided, expand, taylor
 
 BITS = 130
 DIGITS = 40
-WORKING = 80
+WORKING = 60
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ UNARY = [
     ("-x", lambda x: -x, (0.75,)),
     ("sign(x)", mp.sign, (0.75, -2.5)),
     ("square(x)", lambda x: x * x, (0.75, 0.0)),
-    ("sqrt(x)", mp.sqrt, (0.75, 1e-12)),
+    ("sqrt(x)", mp.sqrt, (0.75, 2.0**-20)),
     ("rsqrt(x)", lambda x: 1 / mp.sqrt(x), (0.75, 40.0)),
     ("cbrt(x)", lambda x: mp.sign(x) * mp.cbrt(abs(x)), (0.75, -2.5)),
     ("reciprocal(x)", lambda x: 1 / x, (0.75, -2.5)),
@@ -142,8 +142,8 @@ UNARY = [
     ("j1(x)", mp.j1, (0.75, -2.5, 0.0)),
     ("i0(x)", lambda x: mp.besseli(0, x), (0.75, -2.5)),
     ("i1(x)", lambda x: mp.besseli(1, x), (0.75, 20.0)),
-    ("i0e(x)", lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), (0.75, -2.5)),
-    ("i1e(x)", lambda x: mp.exp(-abs(x)) * mp.besseli(1, x), (0.75, -2.5)),
+    ("i0e(x)", lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), (0.75, -2.5, 50.0)),
+    ("i1e(x)", lambda x: mp.exp(-abs(x)) * mp.besseli(1, x), (0.75, -2.5, 50.0)),
     ("relu(x)", relu, (0.75, -2.5)),
     ("relu6(x)", lambda x: clip(x, mp.mpf(0), mp.mpf(6)), (0.75, -2.5, 7.0)),
     ("leaky_relu(x, 0.125)", lambda x: x if x > 0 else x / 8, (0.75, -2.5)),
@@ -223,16 +223,25 @@ def test_one_argument_may_stand_still(text, moving):
     functions = {row[0]: row[1] for row in BINARY}
     values = {"x": 2.5, "y": 1.75}
     slopes = {name: float(name == moving) for name in values}
-    truth = mpmath.taylor(lambda t: functions[text](*(mp.mpf(values[n]) + t * slopes[n] for n in "xy")), 0, 4)
-    assert_encloses(asked(text, values, {moving: 1.0}, 4), truth)
+    truth = mpmath.taylor(lambda t: functions[text](*(mp.mpf(values[n]) + t * slopes[n] for n in "xy")), 0, 2)
+    assert_encloses(asked(text, values, {moving: 1.0}, 2), truth)
+
+
+def test_arguments_beyond_every_exponent_are_no_obstacle():
+    for text, limit in [
+        ("expit(x)", [1, 0]), ("expit(-x)", [0, 0]), ("tanh(x)", [1, 0]), ("softplus(-x)", [0, 0]), ("silu(x)", [1e300, 1]),
+        ("i0e(x)", [0, 0]), ("i1e(-x)", [0, 0]), ("logaddexp(x, -x)", [1e300, 1]), ("softmax(stack([x, -x]))[0]", [1, 0]),
+        ("log_softmax(stack([-x, x]))[1]", [0, 0]), ("logsumexp(stack([-x, x]))", [1e300, 1]),
+    ]:  # fmt: skip
+        assert along(text, 1e300) == pytest.approx(limit, abs=1e-100), text
 
 
 def test_ten_derivatives_agree_with_four():
-    ten = asked("tanh(x) * gamma(x) + sinc(x)", {"x": 0.7}, {"x": 1.3}, 10)
-    four = asked("tanh(x) * gamma(x) + sinc(x)", {"x": 0.7}, {"x": 1.3}, 4)
+    text = "tanh(x) * erf(x) + sinc(x)"
+    ten, four = (asked(text, {"x": 0.7}, {"x": 1.3}, order) for order in (10, 4))
     assert ten.shape == (11,)
     assert all(a.overlaps(b) for a, b in zip(four, ten, strict=False))
-    truth = mpmath.taylor(lambda x: mp.tanh(x) * mp.gamma(x) + mp.sincpi(x), mp.mpf(0.7), 10)
+    truth = mpmath.taylor(lambda t: mp.tanh(t) * mp.erf(t) + mp.sincpi(t), mp.mpf(0.7), 10)
     assert_encloses(ten, [c * mp.mpf(1.3) ** k for k, c in enumerate(truth)], narrow=1e-18)
 
 
@@ -280,11 +289,11 @@ TWO_SIDED = [
     ("hard_swish(x)", 3, (1.5, 1)),
     ("i0e(x)", 0, (1, -1)),
     ("where(x > 0, 2*x, x)", 0, (1, 2)),
-    ("where(~(x > 0), 2*x, x)" if False else "where(logical_not(x > 0), 2*x, x)", 0, (2, 1)),
+    ("where(logical_not(x > 0), 2*x, x)", 0, (2, 1)),
     ("hypot(x, x)", 0, (-math.sqrt(2), math.sqrt(2))),
     ("vector_norm(stack([x, 2*x]))", 0, (-math.sqrt(5), math.sqrt(5))),
     ("vector_norm(stack([x, 1 + x]), ord=1)", 0, (0, 2)),
-    ("vector_norm(stack([x, -x]), ord=inf)" if False else "max(abs(stack([1 + x, 1 - x])))", 0, (-1, 1)),
+    ("vector_norm(stack([1 + x, 1 - x]), ord=inf)", 0, (-1, 1)),
     ("std(stack([x, -x]))", 0, (-1, 1)),
     ("max(stack([x, -x, x * 0 - 1]))", 0, (-1, 1)),
     ("min(stack([x, -x]))", 0, (1, -1)),
@@ -321,7 +330,7 @@ SMOOTH = [
     ("where(x > 0, x + 1, x + 1)", 0, 1, [1, 1]),
     ("where(x < 0, x ** 3, 0 * x)", 0, 2, [0, 0, 0]),
     ("max(stack([x, -x, 2 + x]))", 0, 1, [2, 1]),
-    ("vector_norm(stack([x, 3 + x]), ord=inf)" if False else "sort(stack([x, -x, x - 5]))[0]", 0, 1, [-5, 1]),
+    ("sort(stack([x, -x, x - 5]))[0]", 0, 1, [-5, 1]),
     ("0 * abs(x - x)", 0, 1, [0, 0]),
     ("hypot(x, 2)", 0, 1, [2, 0]),
     ("where(logical_and(x > 0, x > 5), 1, x)", 0, 1, [0, 1]),
@@ -443,7 +452,10 @@ def test_a_fault_stays_in_its_component():
     assert float(found[1].terms[1]) == 0.25
     with pytest.raises(Singular):
         asked("sqrt(x)", {"x": x}, {"x": [1, 1]}, 1)
-    assert [e.fault is None for e in asked("sort(abs(x))", {"x": x}, {"x": [1, 1]}, 1, function=expand)] == [False, True]
+    found = asked("sort(stack([abs(x[0]), x[1], x[0] - x[0]]))", {"x": x}, {"x": [1, 1]}, 1, function=expand)
+    assert all(isinstance(e.fault, Kink) for e in found)
+    found = asked("sort(concat([x, -x]))", {"x": x}, {"x": [1, 1]}, 1, function=expand)
+    assert [e.fault is None for e in found] == [True, False, False, True]
     product = asked("m @ diag(sqrt(x))", {"m": np.ones((2, 2)), "x": x}, {"x": [1, 1]}, 1, function=expand)
     assert [[e.fault is None for e in row] for row in product] == [[False, True], [False, True]]
 
@@ -460,7 +472,12 @@ def test_numbers_of_the_text_are_lifted():
     def narrow(number):
         return flint.arb(float(np.float32(number)))
 
-    for text in ("0.1 * x", "x * broadcast_to(0.1, (1,))[0]", "leaky_relu(-x, 0.1) * (-1)", "clip(x, max=0.1) * x / x ** 0"):
+    for text in (
+        "0.1 * x",
+        "x * broadcast_to(0.1, (1,))[0]",
+        "leaky_relu(-x, 0.1) * (-1)",
+        "clip(x, max=0.1) * x / x ** 0",
+    ):
         assert asked(text, {"x": 1.0}, {"x": 1.0}, 0, lift=narrow)[0] == narrow(0.1), text
         assert asked(text, {"x": 1.0}, {"x": 1.0}, 0)[0] == flint.arb(0.1), text
 
@@ -476,6 +493,23 @@ def test_constants_of_other_dtypes_stay_what_they_are():
     assert [[float(c) for c in row] for row in found] == [[3, 4, 9], [3, 0, 0]]
     assert [float(c) for c in asked("sum(mask * x)", values, {"x": [1, 1, 1]}, 1)] == [4, 2]
     assert [float(c) for c in asked("sum(where(label == 2, x[0], 7.0))", values, {"x": [1, 1, 1]}, 1)] == [8, 1]
+
+
+def test_arrays_of_floats_are_exact_and_complex_ones_are_refused():
+    values = {"x": np.asarray(balls(2.0)), "w": np.array([0.1, 0.5], np.float32)}
+    found = taylor(parse("sum(w * x)", ("x", "w")), values, {"x": balls(1.0)}, 1)
+    assert found[1] == flint.arb(float(np.float32(0.1))) + 0.5
+    for text, w in (("w * x", np.array(1j)), ("x * 1j", np.array(1.0))):
+        with pytest.raises(Unsupported, match="complex"):
+            taylor(parse(text, ("x", "w")), {**values, "w": w}, {"x": balls(1.0)}, 1)
+
+
+def test_powers_of_a_ball_around_zero_hold_zero():
+    ball = {"x": np.asarray(flint.arb(0, 0.5), object), "c": np.asarray(flint.arb(0, 0.5), object)}
+    found = taylor(parse("x ** 2 + c ** 3 + c ** 2", ("x", "c")), ball, {"x": balls(1.0)}, 2)
+    assert found[0].contains(0)
+    assert found[0].contains(0.125 + 0.25 + 0.25)
+    assert found[0].rad() < 1
 
 
 def test_a_name_without_a_direction_stands_still():
@@ -550,3 +584,198 @@ def test_a_product_of_arrays_is_a_product_of_series(text, function):
     truth = [function(A, B), function(A, A) + function(B, B), function(B, A)]
     for k in range(3):
         np.testing.assert_allclose(found[k], truth[k], atol=1e-14)
+
+
+# Reductions and linear algebra, each entry weighted and summed
+
+
+def weighted(found):
+    weights = [0.5 + 0.25 * i for i in range(found[0].size)]
+    return [sum((w * c for w, c in zip(weights, np.ravel(part), strict=True)), flint.arb(0)) for part in found]
+
+
+def assert_follows(text, x, v, function, order=3):
+    """`function` maps an mpmath matrix to a list of numbers: the entries of the answer."""
+
+    def truth(t):
+        rows = [[mp.mpf(a) + t * mp.mpf(b) for a, b in zip(*pair, strict=True)] for pair in zip(x, v, strict=True)]
+        return sum((0.5 + 0.25 * i) * number for i, number in enumerate(function(mp.matrix(rows))))
+
+    found = asked(text, {"x": np.array(x)}, {"x": np.array(v)}, order)
+    narrow = found if found.ndim > 1 else found[:, None]
+    assert_encloses(weighted([np.asarray(part, object) for part in narrow]), mpmath.taylor(truth, 0, order), 1e-18)
+
+
+def entries(m):
+    return [m[i, j] for i in range(m.rows) for j in range(m.cols)]
+
+
+def lower(m):
+    return mp.cholesky((m + m.T) / 2)
+
+
+def row_wise(f):
+    return lambda m: [number for i in range(m.rows) for number in f([m[i, j] for j in range(m.cols)])]
+
+
+def variance(x, correction=0):
+    mean = mp.fsum(x) / len(x)
+    return mp.fsum([(a - mean) ** 2 for a in x]) / (len(x) - correction)
+
+
+def softmax(x):
+    powers = [mp.exp(a) for a in x]
+    return [p / mp.fsum(powers) for p in powers]
+
+
+def products(x):
+    return [mp.fprod(x[: i + 1]) for i in range(len(x))]
+
+
+def norm(x, p):
+    return mp.fsum([abs(a) ** p for a in x]) ** (mp.mpf(1) / p)
+
+
+WHOLE = [
+    ("prod(x)", lambda m: [mp.fprod(entries(m))]),
+    ("prod(x, axis=1)", row_wise(lambda r: [mp.fprod(r)])),
+    ("cumulative_prod(x)", row_wise(products)),
+    ("var(x)", lambda m: [variance(entries(m))]),
+    ("var(x, axis=1, correction=1)", row_wise(lambda r: [variance(r, 1)])),
+    ("std(x, axis=1)", row_wise(lambda r: [mp.sqrt(variance(r))])),
+    ("logsumexp(x)", lambda m: [mp.log(mp.fsum(mp.exp(a) for a in entries(m)))]),
+    ("softmax(x)", row_wise(softmax)),
+    ("log_softmax(x)", row_wise(lambda r: [mp.log(p) for p in softmax(r)])),
+    ("max(x, axis=1)", row_wise(lambda r: [max(r)])),
+    ("min(x)", lambda m: [min(entries(m))]),
+    ("sort(x)", row_wise(sorted)),
+    ("vector_norm(x)", lambda m: [norm(entries(m), 2)]),
+    ("vector_norm(x, axis=1, ord=1)", row_wise(lambda r: [norm(r, 1)])),
+    ("vector_norm(x, axis=1, ord=3)", row_wise(lambda r: [norm(r, 3)])),
+    ("vector_norm(x, ord=2.5)", lambda m: [norm(entries(m), mp.mpf(2.5))]),
+    ("vector_norm(x, ord=inf)", lambda m: [max(abs(a) for a in entries(m))]),
+    ("vector_norm(x, ord=-inf)", lambda m: [min(abs(a) for a in entries(m))]),
+    ("matrix_norm(x)", lambda m: [norm(entries(m), 2)]),
+]
+SQUARE = [
+    ("det(x)", lambda m: [mp.det(m)]),
+    ("slogdet(x).sign", lambda m: [mp.sign(mp.det(m))]),
+    ("slogdet(x).logabsdet", lambda m: [mp.log(abs(mp.det(m)))]),
+    ("inv(x)", lambda m: entries(mp.inverse(m))),
+    ("cholesky(x)", lambda m: entries(lower(m))),
+    ("matrix_power(x, 3)", lambda m: entries(m * m * m)),
+    ("matrix_power(x, -2)", lambda m: entries(mp.inverse(m * m))),
+    ("matrix_power(x, 0)", lambda _: entries(mp.eye(3))),
+    ("expm(x)", lambda m: entries(mp.expm(m))),
+    ("solve(x, x[0])", lambda m: list(mp.lu_solve(m, m[0, :].T))),
+    ("solve(x, x.T)", lambda m: entries(mp.inverse(m) * m.T)),
+    ("solve_triangular(x, x[1])", lambda m: list(mp.lu_solve(triangle(m, lower=True), m[1, :].T))),
+    ("solve_triangular(x, x, lower=False)", lambda m: entries(mp.inverse(triangle(m, lower=False)) * m)),
+    ("eigvalsh(x)", lambda m: sorted(mp.eigsy((m + m.T) / 2, eigvals_only=True))),
+    ("svdvals(x)", lambda m: sorted(mp.svd_r(m, compute_uv=False), reverse=True)),
+]
+
+
+def triangle(m, lower):
+    return mp.matrix(3, 3) + mp.matrix(
+        [[m[i, j] if (j <= i) == lower or i == j else 0 for j in range(3)] for i in range(3)]
+    )
+
+
+@pytest.mark.parametrize(("text", "function"), WHOLE, ids=[row[0] for row in WHOLE])
+def test_a_reduction_follows_mpmath(text, function):
+    assert_follows(text, X.tolist(), V.tolist(), function)
+
+
+@pytest.mark.parametrize(("text", "function"), SQUARE, ids=[row[0] for row in SQUARE])
+def test_a_function_of_a_matrix_follows_mpmath(text, function):
+    assert_follows(text, A.tolist(), B.tolist(), function)
+
+
+def test_singular_values_of_an_oblong_matrix_follow_mpmath():
+    for x, v in ((X, V), (X.T, V.T)):
+        assert_follows(
+            "svdvals(x)", x.tolist(), v.tolist(), lambda m: sorted(mp.svd_r(m, compute_uv=False), reverse=True)
+        )
+
+
+def test_a_stack_of_matrices_is_taken_one_by_one():
+    for text in ("inv(x)", "det(x)", "expm(x)", "eigvalsh(x)", "matrix_norm(x)", "trace(x)", "solve(x, x)"):
+        both = asked(text, {"x": np.stack([A, B])}, {"x": np.stack([B, A])}, 1)
+        for i, (a, b) in enumerate(((A, B), (B, A))):
+            np.testing.assert_array_equal(both[:, i].astype(float), asked(text, {"x": a}, {"x": b}, 1).astype(float))
+
+
+def test_a_singular_matrix_is_singular_even_if_elimination_rounds():
+    x = np.array([[3.0, 6.0, 1.0], [1.0, 2.0, 5.0], [2.0, 4.0, 7.0]])
+    for text in ("slogdet(x).logabsdet", "inv(x)", "solve(x, x)", "matrix_power(x, -1)", "cholesky(x @ x.T)"):
+        with pytest.raises(Singular) as caught:
+            asked(text, {"x": x}, {"x": A}, 1)
+        assert caught.value.primitive == text.partition("(")[0]
+    with pytest.raises(Singular):
+        asked("cholesky(-x)", {"x": A}, {"x": A}, 1)
+
+
+def test_the_determinant_of_a_singular_matrix_has_its_derivatives():
+    ones, slope = np.ones((3, 3)), np.diag([1.0, 2.0, 4.0])
+    found = asked("det(x)", {"x": ones}, {"x": slope}, 3)
+    assert [float(c) for c in found] == [0, 0, 14, 8]
+    assert [float(c) for c in asked("det(x)", {"x": np.zeros((2, 2))}, {"x": A[:2, :2]}, 2)] == [0, 0, 5.875]
+    assert [float(c) for c in asked("det(x)", {"x": np.array([[0.0, 2.0], [3.0, 0.0]])}, {"x": np.eye(2)}, 2)] == [
+        -6,
+        0,
+        1,
+    ]
+
+
+PARTING = [
+    ("eigvalsh(x)", np.eye(3), np.diag([1.0, 2.0, 2.0]), [2, 2, 1], [1, 2, 2]),
+    ("eigvalsh(x)", np.zeros((2, 2)), np.array([[0.0, 1.0], [1.0, 0.0]]), [1, -1], [-1, 1]),
+    ("eigvalsh(x)", np.diag([1.0, 1.0, 5.0]), np.array([[0.0, 2, 0], [2, 0, 0], [0, 0, 7]]), [2, -2, 7], [-2, 2, 7]),
+    ("svdvals(x)", np.eye(2), np.diag([3.0, -1.0]), [-1, 3], [3, -1]),
+    ("svdvals(x)", np.array([[1.0, 0.0], [0.0, 0.0]]), np.eye(2), [1, -1], [1, 1]),
+    ("svdvals(x)", np.zeros((2, 3)), np.array([[3.0, 0, 4], [0, 2, 0]]), [-5, -2], [5, 2]),
+]
+
+
+@pytest.mark.parametrize(("text", "x", "v", "left", "right"), PARTING, ids=range(len(PARTING)))
+def test_values_that_meet_are_followed_on_both_sides(text, x, v, left, right):
+    for side, slopes in ((1, right), (-1, left)):
+        found = asked(text, {"x": x}, {"x": v}, 1, side).astype(float)
+        np.testing.assert_allclose(found[1], slopes, atol=1e-15)
+    with pytest.raises(Kink):
+        asked(text, {"x": x}, {"x": v}, 1)
+
+
+def test_values_that_stay_together_have_a_derivative():
+    found = asked("eigvalsh(x)", {"x": np.eye(4)}, {"x": 3 * np.eye(4)}, 2).astype(float)
+    np.testing.assert_array_equal(found, [[1] * 4, [3] * 4, [0] * 4])
+    assert asked("eigvalsh(x)", {"x": np.eye(4)}, {"x": np.eye(4)}, 0).astype(float).tolist() == [[1] * 4]
+    found = asked("sum(eigvalsh(c)) * x[0, 0]", {"x": np.eye(2), "c": np.eye(3)}, {"x": np.eye(2)}, 2)
+    assert [float(c) for c in found] == [3, 3, 0]
+
+
+def test_where_some_values_part_the_others_keep_their_derivatives():
+    found = asked("eigvalsh(x)", {"x": np.diag([1.0, 1.0, 5.0])}, {"x": np.diag([1.0, 2.0, 3.0])}, 1, function=expand)
+    assert [isinstance(e.fault, Kink) for e in found] == [True, True, False]
+    assert float(found[2].terms[1]) == 3
+
+
+def test_a_singular_system_of_inexact_numbers_is_undecided():
+    with pytest.raises(Undecided):
+        along("sum(inv(diag(stack([log(exp(x)) - x, x]))))", 1)
+    with pytest.raises(Undecided):
+        along("sum(eigvalsh(diag(stack([log(exp(x)), x]))))", 1)
+
+
+def test_counting_has_no_expansion():
+    with pytest.raises(Unsupported, match="ord=0"):
+        along("vector_norm(stack([x, 1 + x]), ord=0)", 1)
+
+
+def test_every_primitive_has_a_rule_and_a_test_here():
+    assert set(series.OPS) == set(VOCABULARY)
+    names = {"a", "b", "i", "x", "y"}
+    rows = (UNARY, BINARY, LINEAR, BILINEAR, WHOLE, SQUARE, TWO_SIDED, SMOOTH, JUMPS)
+    used = {primitive for table in rows for row in table for primitive in parse(row[0], sorted(names)).primitives}
+    assert set(VOCABULARY) - used == set()

@@ -100,7 +100,7 @@ OPS: Final[dict[str, Op]] = {
 
 # What JAX says, in a plain TypeError or ValueError, of a dtype that a function or its derivative isn't made for.
 _REFUSAL: Final = re.compile(
-    r"not (supported|implemented)|does not (accept dtype|support)|requires (real|complex|numerical)"
+    r"not (supported|implemented|well defined)|received a complex|does not (accept dtype|support)|requires (real|complex|numerical)"
 )
 
 

@@ -63,7 +63,8 @@ class Manual:
         """What the case states as a formula for the value; else f itself. The shape of f's output."""
         if Operator.VALUE not in f.rules:
             return np.asarray(f(*x.values()))
-        return _answers(f, Operator.VALUE, f.rules[Operator.VALUE], x)[""]
+        found: Array = _answers(f, Operator.VALUE, f.rules[Operator.VALUE], x)[""]
+        return found
 
     def vjp(self, f: Function, x: Arrays, cotangent: Array) -> dict[str, Any]:
         """The reverse pass, shapes as the inputs'."""

@@ -2,7 +2,8 @@
 
 NumPy arrays enter; tensors go through TensorFlow's own functions and derivatives; NumPy arrays leave. Primitives are
 `tf.math`, `tf.nn` and `tf.linalg`, and where those lack one `tf.experimental.numpy`, which is TensorFlow's as well.
-Derivatives are `tape.gradient` and `tape.jacobian`; higher ones come of tapes within tapes, reverse over reverse. There
+`OPS` spells them, `_TensorFlow` holds what every way of using TensorFlow shares, and `TensorFlow` is reverse mode. Its
+derivatives are `tape.gradient` and `tape.jacobian`; higher ones come of tapes within tapes, reverse over reverse. There
 is no jvp: `tf.autodiff.ForwardAccumulator` is another way of using TensorFlow, hence another target.
 """
 
@@ -165,7 +166,7 @@ def _tile(x: Native, *, repetitions: tuple[int, ...]) -> Native:
 
 
 def _pad(x: Native, *, width: tuple[int, ...], value: float) -> Native:
-    return tf.pad(x, list(zip(width[::2], width[1::2], strict=True)), constant_values=value)
+    return tf.pad(x, np.reshape(width, (-1, 2)).astype(int), constant_values=value)
 
 
 def _take(x: Native, indices: Native, *, axis: int) -> Native:
@@ -307,33 +308,34 @@ COMPOSITE: Final = frozenset({
 them: they are its own functions, and a factor."""
 
 # What TensorFlow says of a function or a derivative that it doesn't offer, or not of this dtype. The classes don't
-# tell: InvalidArgumentError is also an index out of range, and LookupError a KeyError of anybody's.
+# tell: InvalidArgumentError is also an index out of range, LookupError a KeyError of anybody's, and where a Jacobian is
+# vectorised each becomes a StagingError.
 _REFUSAL: Final = re.compile(
-    r"is not in the list of allowed values|Could not find device for node"  # no such dtype; no kernel for it
+    r".*(is not in the list of allowed values|Could not find device for node"  # no such dtype; no kernel for it
     r"|must be a floating point tensor|does not support matrices of type"  # the same of tf.nn.gelu and tf.linalg.expm
     r"|has no attribute 'astype'"  # tf.experimental.numpy's, which takes bfloat16 for integers
-    r"|gradient registry has no entry|No gradient defined"
+    r"|gradient registry has no entry|No gradient defined).*"
 )
 
 
-def _asked(operate: Callable[Concatenate[TensorFlow, P], R]) -> Callable[Concatenate[TensorFlow, P], R]:
+def _asked(operate: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
     """The operator on the adapter's device, raising `Unsupported` where TensorFlow says that it doesn't offer this."""
 
     @functools.wraps(operate)
-    def asked(self: TensorFlow, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def asked(self: _TensorFlow, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with tf.device(self.device):
                 return operate(self, *args, **kwargs)
-        except (tf.errors.OpError, ValueError, TypeError, LookupError, AttributeError) as error:
-            if _REFUSAL.search(str(error)):
-                raise Unsupported(str(error).partition("\n")[0]) from error
+        except Exception as error:
+            if found := _REFUSAL.search(str(error)):
+                raise Unsupported(found[0].strip()) from error
             raise
 
     return asked
 
 
-class TensorFlow:
-    """Reverse mode, eagerly."""
+class _TensorFlow:
+    """What every way of using TensorFlow has: primitives, settings, arrays in and out, and the value."""
 
     ops: Mapping[str, Op] = OPS
     composite = COMPOSITE
@@ -380,9 +382,8 @@ class TensorFlow:
 
     def asarray(self, array: Array) -> Native:
         """A tensor on the device, of the same dtype, with memory of its own."""
-        own = np.array(array, array.dtype.newbyteorder("="), order="C")  # TensorFlow may keep the memory it is given
         with tf.device(self.device):
-            return tf.constant(own)
+            return tf.constant(array)
 
     def numpy(self, array: Native) -> Array:
         """The tensor on the host, of the same dtype and shape; `tf.IndexedSlices` become dense."""
@@ -396,6 +397,10 @@ class TensorFlow:
     def value(self, f: Function, x: Arrays) -> Native:
         """The function itself, at x: shape y."""
         return f(*x.values())
+
+
+class TensorFlow(_TensorFlow):
+    """Reverse mode, eagerly."""
 
     @_asked
     def gradient(self, f: Function, x: Arrays) -> Arrays:
@@ -451,10 +456,7 @@ class TensorFlow:
             _partial(lambda *arrays, i=i: tf.reshape(f(*arrays), [-1])[i], x, names)
             for i in range(shape.num_elements())
         ]
-        known = [part for part in found if part is not None]
-        if not known:
-            return None
-        return tf.reshape(tf.stack([tf.zeros_like(known[0]) if part is None else part for part in found]), shape)
+        return None if any(part is None for part in found) else tf.reshape(tf.stack(found), shape)
 
 
 def _gradient(f: Function, x: Arrays, cotangent: Native | None = None) -> dict[str, Native | None]:

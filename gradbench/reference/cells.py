@@ -50,6 +50,14 @@ class Format:
         # The radius is below 2^(1 - accuracy) of the middle, and an ulp is at least 2^-digits of it.
         return ball.is_exact() or ball.rel_accuracy_bits() >= self.digits + SHARE + 2 or bool(ball.rad() < self.floor)
 
+    def missing(self, ball: Any) -> int:
+        """By how many binary digits a radius is too large; 0 where it is infinite."""
+        if not ball.is_finite() or self.tight(ball):
+            return 0
+        # The widest that is narrow enough: if the ball reaches to 0 the truth may be anything down to nothing.
+        least = self.floor if ball.contains(0) else ball.abs_lower() / arb(2) ** (self.digits + SHARE + 2)
+        return max(1, math.ceil(float((ball.rad() / least).log() / arb(2).log())))
+
 
 @dataclass
 class Cells:
@@ -74,12 +82,16 @@ class Cells:
         status = np.full(balls.shape, str(Status.CERTIFIED), "U11")
         return cls(balls.copy(), status, *(balls.copy() for _ in range(3)))
 
-    def settled(self, format: Format) -> Array:
-        """Which components more digits would not improve."""
-        return np.asarray(np.frompyfunc(lambda *cell: _settled(format, *cell), 4, 1)(*self._columns())).astype(bool)
-
-    def _columns(self) -> tuple[Any, ...]:
-        return self.balls, self.status, self.left, self.right
+    def missing(self, format: Format) -> int:
+        """How many more digits the worst component needs, roughly; 0 if all are settled, and 1 if nobody knows."""
+        worst = 0
+        loose = ~np.asarray(np.frompyfunc(format.tight, 1, 1)(self.balls)).astype(bool)
+        for i in np.flatnonzero(loose | (self.status != Status.CERTIFIED)):
+            word, left, right = self.status.flat[i], self.left.flat[i], self.right.flat[i]
+            parts = [self.balls.flat[i]] if word == Status.CERTIFIED else [left, right]
+            if not _settled(format, word, *parts):
+                worst = max(worst, 1, *(format.missing(ball) for ball in parts))
+        return worst
 
     def put(self, index: Any, status: Status, left: Any, right: Any) -> None:
         """Says what is known of one component from both sides of it."""
@@ -91,43 +103,41 @@ class Cells:
 
     def published(self, format: Format) -> tuple[Array, dict[str, Array], Array]:
         """Answer, margins and status; margins at kinks only if there are any."""
-        status = np.array(self.status)
-        size = self.balls.size
-        answer, tail, radius = (np.empty(size) for _ in range(3))
-        for i, (ball, word, left, right) in enumerate(zip(*(c.flat for c in self._columns()), strict=True)):
-            kink = word == Status.KINK
-            answer[i], tail[i], radius[i] = written(left.union(right) if kink else ball)
-            status.flat[i] = word if kink else _worded(format, word, ball, answer[i], radius[i])
+        kinks = self.status == Status.KINK
+        enclosed = self.balls.copy()
+        enclosed[kinks] = _HULL(self.left[kinks], self.right[kinks])
+        answer, tail, radius = (np.asarray(part, np.float64) for part in _WRITTEN(enclosed))
+        status = self.status.copy()
+        loose = ~np.asarray(np.frompyfunc(format.tight, 1, 1)(self.balls)).astype(bool)
+        for i in np.flatnonzero(loose & (status == Status.CERTIFIED)):
+            status.flat[i] = _worded(answer.flat[i], radius.flat[i])
         margin = {"tail": tail, "radius": radius}
-        if (status == Status.KINK).any():
+        if kinks.any():
             margin |= self._sides(status, answer)
-        shape = self.balls.shape
-        return answer.reshape(shape), {k: v.reshape(shape) for k, v in margin.items()}, status
+        return answer, margin, status
 
     def _sides(self, status: Array, answer: Array) -> dict[str, Array]:
         """The one-sided derivatives and their outer hull at kinks; elsewhere the answer."""
         sides = {name: answer.copy() for name in ("left", "right", "lower", "upper")}
         for i in np.flatnonzero(status == Status.KINK):
-            sides["left"][i], sides["right"][i] = float(self.left.flat[i]), float(self.right.flat[i])
             known = self.outer.flat[i].is_finite()
-            sides["lower"][i] = down(self.outer.flat[i].lower()) if known else -math.inf
-            sides["upper"][i] = up(self.outer.flat[i].upper()) if known else math.inf
+            sides["left"].flat[i], sides["right"].flat[i] = float(self.left.flat[i]), float(self.right.flat[i])
+            sides["lower"].flat[i] = down(self.outer.flat[i].lower()) if known else -math.inf
+            sides["upper"].flat[i] = up(self.outer.flat[i].upper()) if known else math.inf
         return sides
 
 
-def _settled(format: Format, ball: Any, status: str, left: Any, right: Any) -> bool:
-    if status == Status.CERTIFIED:
-        return format.tight(ball)
-    return status == Status.SINGULAR or (status == Status.KINK and format.tight(left) and format.tight(right))
+def _settled(format: Format, status: str, *parts: Any) -> bool:
+    if status == Status.UNDECIDED:
+        return all(part.is_finite() for part in parts)
+    return status == Status.SINGULAR or all(format.tight(part) for part in parts)
 
 
-def _worded(format: Format, status: str, ball: Any, answer: float, radius: float) -> str:
-    """The status of a component that isn't a kink, now that the digits are what they are."""
-    if status != Status.CERTIFIED or format.tight(ball):
-        return status
+def _worded(answer: float, radius: float) -> str:
+    """The status of a component that is proved, but not narrowly."""
     if math.isnan(answer):
         return str(Status.UNDECIDED)
-    return str(Status.UNRESOLVED) if radius > abs(answer) else status
+    return str(Status.UNRESOLVED if radius > abs(answer) else Status.CERTIFIED)
 
 
 def up(ball: Any) -> float:
@@ -152,3 +162,7 @@ def written(ball: Any) -> tuple[float, float, float]:
     rest = ball - arb(centre)
     tail = float(rest)
     return centre, tail, up((rest - arb(tail)).abs_upper())
+
+
+_WRITTEN: Final = np.frompyfunc(written, 1, 3)
+_HULL: Final = np.frompyfunc(arb.union, 2, 1)

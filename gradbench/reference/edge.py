@@ -118,4 +118,3 @@ CARRIES: Final = frozenset({
     "roll",
 })  # fmt: skip
 """What may be given a condition; anything else uses it as a number, which jumps."""
-

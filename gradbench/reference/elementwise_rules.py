@@ -99,7 +99,8 @@ _BINARY: Final[dict[str, Rule]] = {
 }
 
 
-# Elementwise: each entry is the derivative, to be multiplied by g.
+# Elementwise: each entry is the derivative, to be multiplied by g. Where frameworks write different formulas, it is the
+# one that loses more digits, in the derivative or in that of the derivative: 1 - y*y as (1 - y) (1 + y).
 
 
 def _bell(x: Term) -> Term:
@@ -128,7 +129,7 @@ def _selu(_y: Term, x: Term) -> Term:
     tape = x.tape
     scale = tape.apply("selu", 1)
     left = tape.apply("selu", -1) / tape.apply("expm1", -1)
-    return _pick(x, scale, left * x.apply("minimum", 0).apply("exp"))
+    return _pick(x, scale, left * (x.apply("minimum", 0).apply("expm1") + 1))
 
 
 def _mish(_y: Term, x: Term) -> Term:
@@ -193,10 +194,10 @@ _ELEMENTWISE: Final[dict[str, Callable[..., Term]]] = {
     "atan": lambda _y, x: 1 / (1 + x * x),
     "sinh": lambda _y, x: x.apply("cosh"),
     "cosh": lambda _y, x: x.apply("sinh"),
-    "tanh": lambda y, _x: 1 - y * y,
+    "tanh": lambda y, _x: (1 - y) * (1 + y),
     "asinh": lambda _y, x: (x * x + 1).apply("rsqrt"),
     "acosh": lambda _y, x: (x * x - 1).apply("rsqrt"),
-    "atanh": lambda _y, x: 1 / (1 - x * x),
+    "atanh": lambda _y, x: 1 / ((1 - x) * (1 + x)),
     "sinc": _sinc,
     "erf": lambda _y, x: 2 * (-(x * x)).apply("exp") / x.tape.pi.apply("sqrt"),
     "erfc": lambda _y, x: -2 * (-(x * x)).apply("exp") / x.tape.pi.apply("sqrt"),
@@ -244,11 +245,11 @@ def _clip(g: Term, _y: Term, x: Term, min: float | None, max: float | None) -> t
 
 
 def _elu(g: Term, _y: Term, x: Term, alpha: float) -> tuple[Term]:
-    return (_pick(x, g, g * (alpha * x.apply("minimum", 0).apply("exp"))),)
+    return (_pick(x, g, g * (alpha * (x.apply("minimum", 0).apply("expm1") + 1))),)
 
 
 def _celu(g: Term, _y: Term, x: Term, alpha: float) -> tuple[Term]:
-    return (_pick(x, g, g * (x.apply("minimum", 0) / alpha).apply("exp")),)
+    return (_pick(x, g, g * ((x.apply("minimum", 0) / alpha).apply("expm1") + 1)),)
 
 
 def _hard_swish(g: Term, _y: Term, x: Term) -> tuple[Term]:

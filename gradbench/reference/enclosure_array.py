@@ -23,6 +23,7 @@ from gradbench.reference.lift import (
     Truths,
     balls,
     boxed,
+    filled,
     lift,
     truths,
     zeros,
@@ -124,14 +125,14 @@ def _mean(x: Balls) -> Balls:
 
 
 def _product(x: Balls) -> Balls:
-    return np.multiply.reduce(x, axis=-1) if x.shape[-1] else zeros(x.shape[:-1]) + arb(1)
+    return np.multiply.reduce(x, axis=-1) if x.shape[-1] else filled(x.shape[:-1], 1)
 
 
 def _variance(x: Balls, correction: float = 0) -> Balls:
     count = x.shape[-1]
     left = arb(count) - arb(correction)
     if not left > 0:
-        return zeros(x.shape[:-1]) + arb("nan")
+        return filled(x.shape[:-1], arb("nan"))
     return boxed(total(boxed(SQUARE(x - _mean(x)[..., None]))) / left)
 
 

@@ -28,7 +28,7 @@ from gradbench.reference.enclosure_linalg import (
     stacked,
     symmetric,
 )
-from gradbench.reference.lift import Balls, balls, boxed, lift, zeros
+from gradbench.reference.lift import Balls, balls, boxed, filled, lift, zeros
 
 arb: Final = flint.arb
 _BOTH_SIGNS: Final = arb(0, 1)
@@ -120,7 +120,7 @@ def permute_like(x: Any, key: Any, *, axis: int = -1, inverse: bool = False) -> 
 
 def _put(x: Any, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Balls:
     found = zeros(shape)
-    found[index] = lift(x)
+    found[index] = lift(x)[()]
     return found
 
 
@@ -170,7 +170,7 @@ def cofactor(x: Balls) -> Balls:
     """The cofactors of one matrix: by its inverse, or by its minors where it may have none."""
     n = x.shape[0]
     if n <= 1:
-        return zeros(x.shape) + arb(1)
+        return filled(x.shape, 1)
     turned = inverse(x) if n > 2 else None
     if turned is not None and all(ball.is_finite() for ball in turned.ravel()):
         return determinant(x) * turned.T
@@ -186,7 +186,7 @@ def _eigenpairs(x: Balls) -> tuple[Balls, Balls]:
     """Eigenvalues ascending and unit eigenvectors as columns; the vectors are NaN unless all values are isolated."""
     n = x.shape[0]
     left = symmetric(x)
-    none = zeros((n, n)) + arb("nan")
+    none = filled((n, n), arb("nan"))
     try:
         values, columns = matrix(left).eig(right=True)
     except ValueError:

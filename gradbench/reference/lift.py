@@ -86,6 +86,11 @@ def balls(entries: list[Any], shape: tuple[int, ...]) -> Balls:
     return array.reshape(shape)
 
 
+def filled(shape: tuple[int, ...], number: Any) -> Balls:
+    """An array of one number."""
+    return np.full(shape, number if isinstance(number, _ARB) else _ARB(number), object)
+
+
 def zeros(shape: tuple[int, ...]) -> Balls:
     """An array of exact zeros."""
-    return np.full(shape, _ARB(0), object)
+    return filled(shape, 0)

@@ -9,60 +9,107 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import flint
 import numpy as np
 
 from gradbench import shapes
 from gradbench.errors import Unsupported
-from gradbench.program import Program
-from gradbench.query import Query
+from gradbench.program import Program, Ref
 from gradbench.reference.adjoint import adjoint, cotangents
-from gradbench.reference.lift import Balls, lift, zeros
-from gradbench.reference.sweep import Deadline, Sweep, rounded
+from gradbench.reference.lift import Balls, filled, lift, zeros
+from gradbench.reference.sweep import Deadline, Sweep
 from gradbench.shapes import Spec
-from gradbench.wire import FORMATS
 
 arb = flint.arb
 Vector = dict[str, Balls]
 """An array of balls for each input, of its shape."""
 
 
-@dataclass(eq=False)
-class Problem:
-    """A function at a point.
+class Passes:
+    """A function and the programs of its derivatives, each derived when it is first asked for.
 
     Attributes:
         program: The function; its numbers are exact.
         inputs: The names it is differentiated by.
-        values: For each name an array of exact balls; constants of whole numbers and conditions as NumPy has them.
-        specs: For each name the shape and kind.
+        specs: For each of its names the shape and kind.
         shape: Of the output.
+        size: How many components all its steps have together.
+        work: The same, with a matrix that is solved or decomposed counted by its operations.
+    """
+
+    def __init__(self, program: Program, inputs: tuple[str, ...], specs: Mapping[str, Spec]) -> None:
+        self.program, self.inputs, self.specs = program, inputs, specs
+        self.shape = shapes.output(program, specs).shape
+        entries = shapes.infer(program, specs)
+        sizes = [sum(one.size for one in (e if isinstance(e, tuple) else (e,))) for e in entries]
+        self.size = sum(sizes)
+        self.work = self.size + sum(
+            _cube(entries[node.arguments[0].index])
+            for node in program.nodes
+            if node.primitive in _CUBIC and isinstance(node.arguments[0], Ref)
+        )
+
+    @functools.cached_property
+    def reverse(self) -> Program:
+        """The program of the vector-Jacobian product.
+
+        Raises:
+            Unsupported: A primitive has no reverse rule.
+        """
+        return adjoint(self.program, self.inputs, self.specs)
+
+    @functools.cached_property
+    def seed(self) -> str:
+        """The name of the cotangent in it."""
+        (seed,) = cotangents(self.program, self.reverse)
+        return seed
+
+    @functools.cached_property
+    def twice(self) -> Program:
+        """The reverse pass of the reverse pass, by the inputs."""
+        return adjoint(self.reverse, self.inputs, {**self.specs, self.seed: Spec(self.shape)})
+
+    @functools.cached_property
+    def pushed(self) -> Program:
+        """The reverse pass of the reverse pass, by the cotangent: the Jacobian-vector product."""
+        return adjoint(self.reverse, (self.seed,), {**self.specs, self.seed: Spec(self.shape)})
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A function at a point.
+
+    Attributes:
+        passes: The function, and the programs of its derivatives.
+        values: For each name an array of exact balls; constants of whole numbers and conditions as NumPy has them.
         deadline: When to stop.
     """
 
-    program: Program
-    inputs: tuple[str, ...]
+    passes: Passes
     values: Mapping[str, Any]
-    specs: Mapping[str, Spec]
-    shape: tuple[int, ...]
     deadline: Deadline
 
-    @classmethod
-    def of(cls, query: Query, program: Program, deadline: Deadline) -> Problem:
-        """The problem a query poses.
+    @property
+    def program(self) -> Program:
+        """The function."""
+        return self.passes.program
 
-        Raises:
-            Unsupported: It has complex numbers.
-        """
-        arrays = {**query.inputs, **query.constants}
-        if FORMATS[query.dtype].kind == "c" or any(np.iscomplexobj(a) for a in arrays.values()):
-            raise Unsupported("ball arithmetic is of real numbers here, not of complex ones")
-        specs = {name: Spec(array.shape, _kind(array)) for name, array in arrays.items()}
-        values = {name: _exact(array, moving=name in query.inputs) for name, array in arrays.items()}
-        exact = rounded(program, FORMATS[query.dtype])
-        return cls(exact, tuple(query.inputs), values, specs, shapes.output(exact, specs).shape, deadline)
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names it is differentiated by."""
+        return self.passes.inputs
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        """For each name the shape and kind."""
+        return self.passes.specs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the output."""
+        return self.passes.shape
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -90,44 +137,19 @@ class Problem:
         sweep = Sweep(self.program, self.inputs)
         return sweep.run(self.values, self.deadline)[""], sweep
 
-    @functools.cached_property
-    def reverse(self) -> Program:
-        """The program of the vector-Jacobian product.
-
-        Raises:
-            Unsupported: A primitive has no reverse rule.
-        """
-        return adjoint(self.program, self.inputs, self.specs)
-
-    @functools.cached_property
-    def twice(self) -> Program:
-        """The reverse pass of the reverse pass, by the inputs."""
-        (seed,) = cotangents(self.program, self.reverse)
-        return adjoint(self.reverse, self.inputs, {**self.specs, seed: Spec(self.shape)})
-
-    @functools.cached_property
-    def pushed(self) -> Program:
-        """The reverse pass of the reverse pass, by the cotangent: the Jacobian-vector product."""
-        (seed,) = cotangents(self.program, self.reverse)
-        return adjoint(self.reverse, (seed,), {**self.specs, seed: Spec(self.shape)})
-
-    def _seed(self, cotangent: Balls) -> Vector:
-        (seed,) = cotangents(self.program, self.reverse)
-        return {seed: cotangent}
-
     def pullback(self, cotangent: Balls) -> tuple[Vector, Sweep]:
         """The cotangent times the Jacobian, and the sweep that found it."""
-        sweep = Sweep(self.reverse, self.inputs, len(self.program.nodes))
-        return sweep.run({**self.values, **self._seed(cotangent)}, self.deadline), sweep
+        sweep = Sweep(self.passes.reverse, self.inputs, len(self.program.nodes))
+        return sweep.run({**self.values, self.passes.seed: cotangent}, self.deadline), sweep
 
     def jacobian(self) -> tuple[Vector, Sweep]:
         """Row by row; arrays of shape y + x."""
-        sweep = Sweep(self.reverse, self.inputs, len(self.program.nodes))
+        sweep = Sweep(self.passes.reverse, self.inputs, len(self.program.nodes))
         found = {name: zeros((*self.shape, *self.specs[name].shape)) for name in self.inputs}
         for row, index in enumerate(np.ndindex(*self.shape)):
             cotangent = zeros(self.shape)
             cotangent[index] = arb(1)
-            seed = self._seed(cotangent)
+            seed = {self.passes.seed: cotangent}
             back = sweep.again(seed, self.deadline) if row else sweep.run({**self.values, **seed}, self.deadline)
             for name in self.inputs:
                 found[name][index] = back[name]
@@ -135,19 +157,23 @@ class Problem:
 
     def pushforward(self, tangents: Vector) -> tuple[Balls, Sweep]:
         """The Jacobian times the tangents, by two reverse passes."""
-        (seed,) = cotangents(self.program, self.reverse)
-        values = {**self.values, seed: zeros(self.shape), **self._tangents(self.pushed, tangents)}
-        sweep = Sweep(self.pushed, self.inputs, len(self.program.nodes))
+        seed, pushed = self.passes.seed, self.passes.pushed
+        values = {**self.values, seed: zeros(self.shape), **self._tangents(pushed, tangents)}
+        sweep = Sweep(pushed, self.inputs, len(self.program.nodes))
         return sweep.run(values, self.deadline)[seed], sweep
 
     def _tangents(self, program: Program, tangents: Vector) -> Vector:
-        names = cotangents(self.reverse, program)
-        return dict(zip(names, (tangents[key] for key, _ in self.reverse.outputs), strict=True))
+        names = cotangents(self.passes.reverse, program)
+        return dict(zip(names, (tangents[key] for key, _ in self.passes.reverse.outputs), strict=True))
 
     def curvature(self, tangents: Vector) -> tuple[Vector, Sweep]:
         """The Hessian times the tangents, for a function with one number as its answer."""
-        sweep = Sweep(self.twice, self.inputs, len(self.reverse.nodes))
-        values = {**self.values, **self._seed(zeros(self.shape) + arb(1)), **self._tangents(self.twice, tangents)}
+        sweep = Sweep(self.passes.twice, self.inputs, len(self.passes.reverse.nodes))
+        values = {
+            **self.values,
+            self.passes.seed: filled(self.shape, 1),
+            **self._tangents(self.passes.twice, tangents),
+        }
         return sweep.run(values, self.deadline), sweep
 
     def hessian(self) -> tuple[Vector, Sweep]:
@@ -161,18 +187,54 @@ class Problem:
             if sweep is None:
                 column, sweep = self.curvature(tangents)
             else:
-                column = sweep.again(self._tangents(self.twice, tangents), self.deadline)
+                column = sweep.again(self._tangents(self.passes.twice, tangents), self.deadline)
             for other in self.inputs:
                 found[f"{other},{name}"][(..., *index)] = column[other]
         return found, sweep or self.curvature(self.nothing())[1]
 
+    def nested(self, orders: Mapping[str, int], weights: Balls) -> Any:
+        """A mixed derivative of the weighted sum of the outputs, by one reverse pass of another; None if that is too much."""
+        program, specs, values = self.program, dict(self.specs), dict(self.values)
+        seed, shape = weights, self.shape
+        for name in (name for name, count in orders.items() for _ in range(count)):
+            forward = len(program.nodes)
+            try:
+                derived = adjoint(program, (name,), specs)
+            except Unsupported:
+                return None
+            (word,) = cotangents(program, derived)
+            specs[word], values[word] = Spec(shape), seed
+            program, seed, shape = derived, lift(1), ()
+            if len(program.nodes) > _LONGEST:
+                return None
+        sweep = Sweep(program, self.inputs, forward)
+        (found,) = sweep.run(values, self.deadline).values()
+        return None if sweep.edges else found[()]
 
-def _kind(array: Any) -> str:
-    return {"b": "boolean", "i": "integer", "u": "integer"}.get(array.dtype.kind, "real")
+
+_CUBIC: Final = frozenset({
+    "det", "slogdet", "inv", "solve", "solve_triangular", "cholesky", "expm", "matrix_power", "eigvalsh", "svdvals",
+})  # fmt: skip
 
 
-def _exact(array: Any, *, moving: bool) -> Any:
+def _cube(matrices: Spec) -> int:
+    return matrices.size * max(matrices.shape[-2:], default=0)
+
+
+_LONGEST: Final = 3_000
+"""Nodes of a nested reverse pass; each nesting has some three times as many."""
+
+
+def spec(array: Any) -> Spec:
+    """What is known of an array before it is looked at."""
+    return Spec(array.shape, {"b": "boolean", "i": "integer", "u": "integer"}.get(array.dtype.kind, "real"))
+
+
+def exact(array: Any, *, moving: bool) -> Any:
     """An array as exact balls; constants of whole numbers stay whole, as they may be indices."""
-    if array.dtype.kind == "b" or (array.dtype.kind in "iu" and not moving):
-        return array if array.dtype.kind == "b" else array.astype(np.int64)
-    return lift(array if array.dtype != np.int8 else array.astype(np.int64))
+    if array.dtype.kind == "b" and not moving:
+        return array
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)
+        return lift(array) if moving else array
+    return lift(array)

@@ -5,8 +5,8 @@ cotangent g of the answer y and the arguments x, all terms of one tape, and retu
 its shape or of one that was broadcast from it; None where nothing flows back, `MISSING` where no formula is known. Of a
 primitive with several results, g and y are tuples, and g has None for a result that nothing used.
 
-Formulas are those that frameworks write, in their spelling: tanh' is 1 - y*y, although that loses its digits where y
-is near 1, because what is replayed here is what they compute. Two things are different. A choice between the sides of
+Formulas are those that frameworks write, in their spelling: tanh' is (1 - y)(1 + y), although that loses its digits
+where y is near 1, because what is replayed here is what they compute. Two things are different. A choice between the sides of
 a kink is `pick`, so that a number system can tell where the kink is. And no rule tests for equality to mend a single
 point, because such a patch is right for one derivative and wrong for the next one: where a patch applies, its own
 derivative is 0, and the second derivative of sinc at 0 is -pi^2/3.

@@ -101,7 +101,7 @@ def _lines(ring: Ring, program: Program, values: Mapping[str, Any], directions: 
     found = {}
     for name in program.names:
         value = np.asarray(values[name])
-        if value.dtype == object:
+        if name in directions or value.dtype == object:
             still = name not in directions or (ring.order == 0 and ring.side is None)
             direction = np.asarray(0 if still else directions[name], object)
             value = np.asarray(np.frompyfunc(ring.line, 2, 1)(value, direction), object)

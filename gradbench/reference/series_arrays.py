@@ -16,7 +16,7 @@ import numpy as np
 
 from gradbench.errors import Unsupported
 from gradbench.reference.series_branches import CORNERS, STEPS, largest, norm, root, sum_of
-from gradbench.reference.series_functions import SMOOTH, exp, gelu, inverse, log
+from gradbench.reference.series_functions import SMOOTH, exp, gelu, inverse, log1p
 from gradbench.reference.series_ring import Array, Fault, Ring, Series, Side, Singular, agree, faulty
 
 Axes = int | tuple[int, ...] | None
@@ -182,29 +182,35 @@ def _extreme(name: str, sign: int) -> Callable[[Ring, list[Series]], Series]:
     return found
 
 
-def _shift(row: list[Series]) -> Any:
-    """A number near the largest, exactly."""
-    return max(entry.first.mid() for entry in row)
+def _powers(row: list[Series]) -> tuple[Series, list[Series], Series]:
+    """The likely largest entry m, exp(x - m) of each entry, and the sum of these without that of m, which is 1.
+
+    Measured from the largest, nothing that is small is a difference of large numbers.
+    """
+    place = max(range(len(row)), key=lambda i: row[i].first.mid())
+    one = row[place].zero() + 1
+    powers = [one if i == place else exp(entry - row[place]) for i, entry in enumerate(row)]
+    return row[place], powers, sum_of([row[place].zero(), *powers[:place], *powers[place + 1 :]])
 
 
 def _logsumexp(ring: Ring, row: list[Series]) -> Series:
     del ring
-    shift = _shift(row)
-    found: Series = log(sum_of([exp(entry - shift) for entry in row]), "logsumexp") + shift
-    return found
+    most, _, rest = _powers(row)
+    return most + log1p(rest, "logsumexp")
 
 
 def _softmax(ring: Ring, row: list[Series]) -> list[Series]:
     del ring
-    shift = _shift(row)
-    powers = [exp(entry - shift) for entry in row]
-    scale = inverse(sum_of(powers), "softmax")
+    _, powers, rest = _powers(row)
+    scale = inverse(rest + 1, "softmax")
     return [power * scale for power in powers]
 
 
 def _log_softmax(ring: Ring, row: list[Series]) -> list[Series]:
-    total = _logsumexp(ring, row)
-    return [entry - total for entry in row]
+    del ring
+    most, _, rest = _powers(row)
+    total = log1p(rest, "log_softmax")
+    return [-total if entry is most else entry - most - total for entry in row]
 
 
 def _sort(ring: Ring, row: list[Series]) -> list[Series]:
@@ -311,10 +317,6 @@ def _kron(ring: Ring, x1: Any, x2: Any) -> Array:
     return _objects(np.kron(ring.array(x1), ring.array(x2)))
 
 
-def _einsum(ring: Ring, *operands: Any, subscripts: str) -> Array:
-    return _objects(np.einsum(subscripts.replace(" ", ""), *(ring.array(operand) for operand in operands)))
-
-
 _SHAPED: Final[dict[str, Callable[..., Any]]] = {
     "reshape": lambda x, shape: x.reshape(shape),
     "permute_dims": lambda x, axes: x.transpose(axes),
@@ -374,6 +376,5 @@ OPS: Final[dict[str, Op]] = {
     "outer": lambda ring, x1, x2: np.multiply.outer(ring.array(x1), ring.array(x2)),
     "kron": _kron,
     "cross": _cross,
-    "einsum": _einsum,
 }
 """For each primitive that isn't linear algebra: the ring, arrays by position, statics by keyword."""

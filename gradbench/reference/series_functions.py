@@ -67,24 +67,29 @@ def log(x: Series, primitive: str = "log") -> Series:
     return x.of(positive(x, primitive).terms.log())
 
 
-def _log1p(x: Series, primitive: str = "log1p") -> Series:
+def log1p(x: Series, primitive: str = "log1p") -> Series:
+    """log(1 + x)."""
     return based(x.first.log1p(), log(x + 1, primitive))
 
 
 def _softplus(x: Series) -> Series:
     """log(1 + exp(x)), from the side where the exponential is small."""
-    return x + _log1p(exp(-x)) if x.first > 0 else _log1p(exp(x))
+    return x + log1p(exp(-x)) if x.first > 0 else log1p(exp(x))
 
 
 def _expit(x: Series) -> Series:
-    return inverse(exp(-x) + 1, "expit")
+    """1/(1 + exp(-x)), with the exponential that can't overflow even a ball's exponent."""
+    if x.first > 0:
+        return inverse(exp(-x) + 1, "expit")
+    small = exp(x)
+    return divided(small, small + 1, "expit")
 
 
 def _tanh(x: Series) -> Series:
-    """1 - 2/(1 + exp(2x)) of the absolute value, which keeps the tails."""
+    """1 - 2 expit(-2x) of the absolute value, which keeps the tails."""
     if x.first < 0:
         return -_tanh(-x)
-    return based(x.first.tanh(), 1 - 2 * inverse(exp(2 * x) + 1, "tanh"))
+    return based(x.first.tanh(), 1 - 2 * _expit(-2 * x))
 
 
 def _hyperbolic(x: Series, odd: int) -> Series:
@@ -110,7 +115,7 @@ def _acosh(x: Series) -> Series:
 
 
 def _atanh(x: Series) -> Series:
-    return (_log1p(x, "atanh") - _log1p(-x, "atanh")).over(2)
+    return (log1p(x, "atanh") - log1p(-x, "atanh")).over(2)
 
 
 def _logaddexp(x1: Series, x2: Series) -> Series:
@@ -198,7 +203,7 @@ def _ndtr(x: Series) -> Series:
 
 
 def _log_ndtr(x: Series) -> Series:
-    return _log1p(-_ndtr(-x)) if x.first > 0 else log(_ndtr(x))
+    return log1p(-_ndtr(-x)) if x.first > 0 else log(_ndtr(x))
 
 
 def _poles(x: Series, primitive: str) -> Series:
@@ -235,12 +240,16 @@ def _betaln(x1: Series, x2: Series) -> Series:
     return _gammaln(a) + _gammaln(b) - _gammaln(a + b)
 
 
-def bessel(x: Series, order: int, *, alternating: bool) -> Series:
-    """J or I of a whole order. DLMF 10.6.7 and 10.29.5: the k-th derivative is a binomial sum of neighbours."""
+def bessel(x: Series, order: int, *, alternating: bool = False, scaled: bool = False) -> Series:
+    """J (alternating) or I of a whole order; I may be scaled by exp(-x) as that is at t = 0.
+
+    DLMF 10.6.7 and 10.29.5: the k-th derivative is a binomial sum of neighbours.
+    """
 
     def coefficients(n: int) -> list[Ball]:
-        f, sign = (x.first.bessel_j, -1) if alternating else (x.first.bessel_i, 1)
-        near = {m: f(m) for m in range(order - n + 1, order + n)}
+        sign = -1 if alternating else 1
+        places = range(order - n + 1, order + n)
+        near = {m: x.first.bessel_j(m) if alternating else x.first.bessel_i(m, scaled=scaled) for m in places}
         return [
             sum(sign**i * math.comb(k, i) * near[order - k + 2 * i] for i in range(k + 1)) / (2**k * math.factorial(k))
             for k in range(n)
@@ -329,7 +338,7 @@ SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "log": log,
     "log2": lambda x: log(x, "log2") * (1 / arb.const_log2()),
     "log10": lambda x: log(x, "log10") * (1 / arb.const_log10()),
-    "log1p": _log1p,
+    "log1p": log1p,
     "sin": lambda x: x.of(x.terms.sin()),
     "cos": lambda x: x.of(x.terms.cos()),
     "tan": _tan,
@@ -345,7 +354,7 @@ SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "sinc": _sinc,
     "logaddexp": _logaddexp,
     "xlogy": lambda x1, x2: _xlog("xlogy", log, x1, x2),
-    "xlog1py": lambda x1, x2: _xlog("xlog1py", _log1p, x1, x2),
+    "xlog1py": lambda x1, x2: _xlog("xlog1py", log1p, x1, x2),
     "entr": _entr,
     "erf": lambda x: x.of(x.terms.erf()),
     "erfc": lambda x: x.of(x.terms.erfc()),
@@ -354,14 +363,14 @@ SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "gammaln": _gammaln,
     "digamma": _digamma,
     "expit": _expit,
-    "logit": lambda x: log(x, "logit") - _log1p(-x, "logit"),
+    "logit": lambda x: log(x, "logit") - log1p(-x, "logit"),
     "ndtr": _ndtr,
     "log_ndtr": _log_ndtr,
     "ndtri": _ndtri,
     "j0": lambda x: bessel(x, 0, alternating=True),
     "j1": lambda x: bessel(x, 1, alternating=True),
-    "i0": lambda x: bessel(x, 0, alternating=False),
-    "i1": lambda x: bessel(x, 1, alternating=False),
+    "i0": lambda x: bessel(x, 0),
+    "i1": lambda x: bessel(x, 1),
     "betaln": _betaln,
     "zeta": _zeta,
     "gammainc": _gammainc,

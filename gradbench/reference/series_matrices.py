@@ -85,6 +85,43 @@ def _tensordot(ring: Ring, x1: Any, x2: Any, axes: int = 2) -> Array:
     return product(a.reshape(-1, shared), b.reshape(shared, -1)).reshape(kept)
 
 
+def _einsum(ring: Ring, *operands: Any, subscripts: str) -> Array:
+    """Two operands whose labels are each their own are multiplied as matrices, which is much faster; else NumPy's."""
+    arrays = [ring.array(operand) for operand in operands]
+    inputs, _, out = subscripts.replace(" ", "").partition("->")
+    labels = inputs.split(",")
+    plain = "->" in subscripts and "." not in subscripts and len(arrays) == 2
+    if (
+        plain
+        and all(len(set(names)) == len(names) for names in labels)
+        and set(inputs) <= {*out, ",", *_shared(labels)}
+    ):
+        sizes = [dict(zip(names, array.shape, strict=True)) for names, array in zip(labels, arrays, strict=True)]
+        if all(sizes[0][name] == sizes[1][name] for name in _shared(labels)):
+            return _contracted(arrays, labels, sizes[0] | sizes[1], out)
+    return np.asarray(np.einsum(subscripts.replace(" ", ""), *arrays), object)
+
+
+def _shared(labels: list[str]) -> list[str]:
+    return [name for name in labels[0] if name in labels[1]]
+
+
+def _contracted(arrays: list[Array], labels: list[str], sizes: dict[str, int], out: str) -> Array:
+    """The sum over the labels that both operands have and the output has not, matrix by matrix of the other shared ones."""
+    shared = _shared(labels)
+    batch, inner = [n for n in shared if n in out], [n for n in shared if n not in out]
+    free = [[name for name in names if name not in shared] for names in labels]
+
+    def arranged(i: int, *groups: list[str]) -> Array:
+        order = [labels[i].index(name) for group in (batch, *groups) for name in group]
+        shape = [sizes[name] for name in batch] + [math.prod(sizes[name] for name in group) for group in groups]
+        return arrays[i].transpose(order).reshape(shape)
+
+    names = [*batch, *free[0], *free[1]]
+    found = stacked(product, arranged(0, free[0], inner), arranged(1, inner, free[1]))
+    return found.reshape([sizes[name] for name in names]).transpose([names.index(name) for name in out])
+
+
 def stacked(f: Callable[..., Any], *stacks: Array) -> Array:
     """What f makes of each matrix of some stacks of matrices, which broadcast; a fault in every place of what it raised in."""
     batch = np.broadcast_shapes(*(stack.shape[:-2] for stack in stacks))
@@ -126,14 +163,13 @@ def _square(f: Callable[[Array], Array]) -> Op:
 
 
 def _det(matrix: Array) -> Series:
-    """By elimination, with pivots that aren't 0; where there is none left, without division."""
+    """By elimination, with pivots that aren't 0; where there is none left, without division, which keeps a 0 exact."""
     a, n = matrix.copy(), len(matrix)
     found = Series(flint.arb_series([1], _bounds(a)[0] if n else 1), 0)
     for k in range(n):
         pivots = [i for i in range(k, n) if not a[i, k].first.contains(0)]
         if not pivots:
-            rest = _det_without_division(a[k:, k:])
-            return found * rest
+            return _det_without_division(matrix)
         best = max(pivots, key=lambda i: abs(a[i, k].first.mid()))
         if best != k:
             a[[k, best]] = a[[best, k]]
@@ -244,6 +280,8 @@ def _cholesky(matrix: Array) -> Array:
     found.fill(a[0, 0].zero())
     for j in range(n):
         pivot = functools.reduce(lambda rest, k: rest - found[j, k] * found[j, k], range(j), a[j, j])
+        if pivot.first.contains(0):
+            raise _no_inverse("cholesky", a[: j + 1, : j + 1])
         found[j, j] = pivot.of(positive(pivot, "cholesky").terms.sqrt())
         for i in range(j + 1, n):
             rest = functools.reduce(lambda rest, k: rest - found[i, k] * found[j, k], range(j), a[i, j])
@@ -286,6 +324,7 @@ def _expm(matrix: Array) -> Array:
 OPS: Final[dict[str, Op]] = {
     "matmul": _matmul,
     "tensordot": _tensordot,
+    "einsum": _einsum,
     "det": lambda ring, x: stacked(guarded(lambda a: np.asarray(_det(a), object), lambda _: ()), ring.array(x)),
     "slogdet": _slogdet,
     "inv": _square(_inv),

@@ -19,6 +19,8 @@ from typing import Any, Final, TypeVar
 import flint
 import numpy as np
 
+from gradbench.errors import Unsupported
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Ball = Any
 """A `flint.arb`."""
@@ -270,11 +272,20 @@ class Ring:
         return self.constant(start) if zero else Series(flint.arb_series([start, slope], self.order + 1), 1)
 
     def array(self, x: Any) -> Array:
-        """An array of series. Numbers, and integer and boolean arrays, are lifted."""
-        if isinstance(x, np.ndarray) and x.dtype != object:
-            return _array(np.frompyfunc(lambda n: self.constant(self.lift(int(n))), 1, 1)(x))
-        if isinstance(x, (int, float, complex)):
+        """An array of series. Numbers, and integer and boolean arrays, are lifted; floats are exact already.
+
+        Raises:
+            Unsupported: A complex number.
+        """
+        kind = "O" if isinstance(x, Series) else np.asarray(x).dtype.kind
+        if kind == "c":
+            raise Unsupported("a power series of complex numbers")
+        if isinstance(x, (int, float)):
             return _array(self.constant(self.lift(x)))
+        if kind in "iub":
+            return _array(np.frompyfunc(lambda n: self.constant(self.lift(int(n))), 1, 1)(x))
+        if kind != "O":  # bfloat16 has a kind of its own
+            return _array(np.frompyfunc(lambda n: self.constant(float(n)), 1, 1)(x))
         return _array(np.frompyfunc(lambda e: e if type(e) is Series else self.constant(int(e)), 1, 1)(x))
 
     def smooth(self, f: Callable[..., Series], *arrays: Any) -> Array:

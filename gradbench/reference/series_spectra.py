@@ -7,6 +7,7 @@ as they part, so that both sides are known; they part only where balls are exact
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any, Final
 
@@ -67,29 +68,34 @@ def _roots(primitive: str, polynomial: list[Ball]) -> list[tuple[Ball, int]]:
     """The real roots of a polynomial of balls that has no others, ascending, with their multiplicities."""
     while polynomial[-1].is_zero():
         polynomial = polynomial[:-1]
+    numbers = [exact(c.mid()) for c in polynomial]
+    scale = math.lcm(*(number.denominator for number in numbers))
+    found = flint.fmpz_poly([int(number * scale) for number in numbers]).complex_roots()
+    roots = sorted(((root.real, m) for root, m in found), key=lambda pair: pair[0].mid())
     if all(c.is_exact() for c in polynomial):
-        numbers = [exact(c) for c in polynomial]
-        scale = math.lcm(*(number.denominator for number in numbers))
-        whole = flint.fmpz_poly([int(number * scale) for number in numbers])
-        found = [(r.real, m) for r, m in whole.complex_roots()]
-    else:
-        balls = flint.arb_poly(polynomial)
-        try:
-            found = [(_narrowed(balls, r.real), 1) for r in balls.complex_roots()]
-        except ValueError:  # two of them may be one
-            raise Undecided(primitive) from None
-    return sorted(found, key=lambda pair: pair[0].mid())
+        return roots
+    if any(m > 1 for _, m in roots):
+        raise Undecided(primitive)
+    balls = flint.arb_poly(polynomial)
+    isolated = [_isolated(primitive, balls, near.mid()) for near, _ in roots]
+    if any(a.overlaps(b) for a, b in itertools.pairwise(isolated)):
+        raise Undecided(primitive)
+    return [(ball, 1) for ball in isolated]
 
 
-def _narrowed(polynomial: Any, ball: Ball) -> Ball:
-    """A smaller ball around the one root in a ball, by Newton's method; FLINT isolates roots and stops there."""
+def _isolated(primitive: str, polynomial: Any, near: Ball) -> Ball:
+    """A ball near a number that holds one root, and one alone: Newton's step leads from it into it (Moore 1966)."""
     slope = polynomial.derivative()
-    while not slope(ball).contains(0):
-        centre = ball.mid()
-        step = centre - polynomial(centre) / slope(ball)
-        if not step.rad() < ball.rad() / 2:
-            break
-        ball = step.intersection(ball)
+    if slope(near).contains(0):
+        raise Undecided(primitive)
+    ball = near + flint.arb(0, 1) * (4 * abs(polynomial(near) / slope(near))).upper()
+    if slope(ball).contains(0):
+        raise Undecided(primitive)
+    for _ in range(2):
+        step = near - polynomial(near) / slope(ball)
+        if not ball.contains(step):
+            raise Undecided(primitive)
+        ball, near = step, step.mid()
     return ball
 
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from gradbench.primitives import ARITHMETIC, VOCABULARY
 from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, references, resolve
+from gradbench.record import Status
 from gradbench.reference import enclosure, enclosure_internal
 from gradbench.reference.edge import CARRIES, EDGES, OPEN
 from gradbench.reference.internal import INTERNAL
-from gradbench.record import Status
 from gradbench.reference.lift import TRUE, Balls, blurred, boxed, lift, settled
 
 FORWARD: Final[dict[str, Callable[..., Any]]] = {**enclosure.OPS, **enclosure_internal.OPS}
@@ -29,7 +29,7 @@ BACKWARD: Final[dict[str, Callable[..., Any]]] = {**FORWARD, "sign": enclosure_i
 _LIFT: Final = FORWARD["asarray"]
 
 
-class TimeUp(Exception):  # noqa: N818  # always caught: what was found before stands
+class TimeUp(Exception):
     """The time given to an evaluation is over."""
 
 
@@ -72,7 +72,14 @@ def _rounded_node(node: Node, dtype: np.dtype[Any]) -> Node:
     word = VOCABULARY.get(node.primitive) or INTERNAL.get(node.primitive)
     numbers = {p.name for p in word.parameters if p.kind == "number"} if word else set()
     statics = tuple((name, _number(value, dtype) if name in numbers else value) for name, value in node.statics)
-    return replace(node, arguments=tuple(_rounded(a, dtype) for a in node.arguments), statics=statics)
+    arguments = tuple(_rounded(a, dtype) for a in node.arguments)
+    if node.primitive == "power" and _is_whole(node.arguments[1]):
+        arguments = (arguments[0], node.arguments[1])  # x ** 300 is the 300th power in every dtype
+    return replace(node, arguments=arguments, statics=statics)
+
+
+def _is_whole(argument: Argument) -> bool:
+    return isinstance(argument, Literal) and not isinstance(argument.value, complex) and argument.value % 1 == 0
 
 
 def _rounded(argument: Argument, dtype: np.dtype[Any]) -> Argument:
@@ -96,14 +103,15 @@ class Sweep:
     Attributes:
         program: What is run.
         forward: How many of its nodes are the function itself.
-        edges: After a run: the primitives that stood at an edge of the function, where a slope says nothing.
+        edges: After a run: the primitives that stood at an edge of the function, where a slope says nothing, each with
+            the place of the first node where it did.
         hulls: After a run: whether some slope is the hull of several.
     """
 
     def __init__(self, program: Program, inputs: Collection[str], forward: int | None = None) -> None:
         self.program = program
         self.forward = len(program.nodes) if forward is None else forward
-        self.edges: set[str] = set()
+        self.edges: dict[str, int] = {}
         self.hulls = False
         self.entries: list[Any] = []
         self._moving = self.reached(inputs)
@@ -122,7 +130,7 @@ class Sweep:
         Raises:
             TimeUp: The deadline passed on the way.
         """
-        self.edges, self.hulls = set(), False
+        self.edges, self.hulls = {}, False
         self.entries = [values[name] for name in self.program.names]
         for i, node in enumerate(self.program.nodes):
             deadline.check()
@@ -161,7 +169,7 @@ class Sweep:
             self.hulls = self.hulls or (name in OPEN and EDGES[name](*arguments, **statics))
             return BACKWARD[name](*arguments, **statics)
         if moving and name not in self.edges and self._at_edge(name, arguments, statics):
-            self.edges.add(name)
+            self.edges[name] = i
         found = FORWARD[name](*arguments, **statics)
         return settled(found) if not moving and _is_truth(found) else found
 
@@ -208,13 +216,12 @@ def _hopeless(node: Node, arguments: list[Balls], found: Balls) -> bool:
     if word is None or word.shape not in {"elementwise", "broadcast"}:
         return False
     bad = ~_each_finite(found)
-    ends = [[_END[end](a) for a in arguments] for end in ("lower", "upper")]
+    ends = [[boxed(end(a)) for a in arguments] for end in (_LOWER, _UPPER)]
     return not any((_each_finite(FORWARD[node.primitive](*end, **dict(node.statics))) & bad).any() for end in ends)
 
 
-_END: Final = {
-    end: (lambda x, f=np.frompyfunc(getattr(flint.arb, end), 1, 1): boxed(f(x))) for end in ("lower", "upper")
-}
+_LOWER: Final = np.frompyfunc(flint.arb.lower, 1, 1)
+_UPPER: Final = np.frompyfunc(flint.arb.upper, 1, 1)
 
 
 def _is_balls(value: Any) -> bool:

@@ -1,5 +1,131 @@
-"""stub"""
+"""The report as one HTML file that needs nothing else: no network, no server, no other file.
+
+A run, its verdicts and the frame of rows enter; the text of the page leaves. What can be read without a program (the
+first page, agreement, accuracy, time) is written out by the template; cases and rows are drawn in the browser from
+the packed tables of `data`, a window of them at a time. The page's own policy forbids it every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+import jinja2
+from markupsafe import Markup
+
+from gradbench import __version__
+from gradbench.judge import Verdict
+from gradbench.record import Run
+from gradbench.report import data, figures, overview, words
+from gradbench.report.agreement import Agreement, agreement
+from gradbench.report.columns import Column, columns
+from gradbench.report.terminal import SYMBOLS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER: Final = Path(__file__).parent / "page"
+SCRIPTS: Final = ("store.js", "state.js", "grid.js", "case.js", "page.js")
+"""The programs of the page, in the order in which they need each other."""
 
 
-def render(run, verdicts, frame):
-    return ""
+def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
+    """The whole page."""
+    found = columns(verdicts)
+    labels = {column.environment: column.label for column in found}
+    agreed = agreement(verdicts, found)
+    style = Markup(_file("style.css"))  # noqa: S704  # our own file
+    # One function around them all keeps every name of ours out of the window.
+    script = Markup('"use strict";\n(() => {\n' + "\n".join(map(_file, SCRIPTS)) + "\n})();\n")  # noqa: S704
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        run=run,
+        runs=overview.runs(run),
+        version=__version__,
+        columns=found,
+        totals=overview.totals(frame, found),
+        used=overview.used(frame),
+        topics=overview.topics(frame, found),
+        findings=overview.findings(frame, found),
+        failures=[target for target in run.targets.values() if target.failure],
+        meanings=overview.MEANINGS,
+        symbols={**SYMBOLS, "verdicts": [{"word": str(k), "symbol": v} for k, v in SYMBOLS.items()]},
+        cases=frame["case"].nunique(),
+        rows=len(frame),
+        agreement=_pairs(agreed, found),
+        accuracy=figures.accuracy(frame, labels),
+        edges=figures.NAMES,
+        times=figures.times(frame, labels),
+        cheap=figures.CHEAP,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        packed=data.packed(data.tables(verdicts, frame, found, agreed) | {"symbols": SYMBOLS}),
+    )
+
+
+def _file(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    environment.filters |= {"seconds": words.seconds, "brief": words.brief, "address": _address, "place": _place}
+    environment.globals |= {"bars": figures.bars}
+    return environment
+
+
+def _visible(value: Any) -> Any:
+    """Everything a template writes, with what can't be seen made visible."""
+    return words.shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _address(filter: dict[str, Any], **others: str) -> str:
+    """A view as the part of an address after the hash."""
+    pairs = [(key, word) for key, value in (others | filter).items() for word in ([value] if isinstance(value, str) else value)]
+    return f"#{urlencode(pairs)}"
+
+
+def _place(value: float, low: float, high: float, width: float) -> float:
+    """Where a number stands on a logarithmic axis."""
+    share = (math.log(max(value, 1e-300)) - math.log(low)) / (math.log(high) - math.log(low))
+    return round(width * min(max(share, 0.0), 1.0), 1)
+
+
+def _policy(style: str, script: str) -> str:
+    """What the page may do: use this style and this script, and nothing else in the world."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    rules = {
+        "default-src": "'none'",
+        "style-src": f"'sha256-{digests[0]}'",
+        "script-src": f"'sha256-{digests[1]}'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{key} {value}" for key, value in rules.items())
+
+
+def _pairs(agreed: Agreement, found: Sequence[Column]) -> list[dict[str, Any]]:
+    """A row for each column, with a cell for each other."""
+    rows = []
+    for i, column in enumerate(found):
+        cells = []
+        for j, other in enumerate(found):
+            compared, same = int(agreed.compared[i, j]), int(agreed.agreeing[i, j])
+            share = same / compared if compared else math.nan
+            cells.append({"other": other.label, "self": i == j, "compared": compared, "same": same, "share": share})
+        rows.append({"label": column.label, "cells": cells, "alone": int(agreed.alone[i])})
+    return rows

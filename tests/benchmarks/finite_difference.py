@@ -123,6 +123,7 @@ DESIGN = [
     Family("1/(x-1)", lambda _, x: 1 / (x - 1), near(1, 1e-7, 1)),
     Family("max(x^2,x)", lambda m, x: m.maximum(x * x, x), near(1, 1e-5, 0.5)),
     Family("sqrt(x^2+1e-10)", lambda m, x: m.sqrt(x * x + m.power(10.0, -10)), signed(1e-8, 1)),
+    Family("x^3-3x^2+3x-1", lambda _, x: x * x * x - 3 * x * x + 3 * x - 1, near(1, 1e-4, 3)),
     Family("x - sin x", lambda m, x: x - m.sin(x), signed(1e-3, 10)),
 ]
 

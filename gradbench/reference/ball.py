@@ -1,0 +1,185 @@
+"""`Ball`: the certified reference. Every number it calls certified is proved to lie within its radius.
+
+A `Query` and its `Program` enter, an `Estimate` leaves: answer, tail and radius (see `cells`), and a `Status` for each
+component. Two independent rule sets stand behind it, a reverse pass over balls (`problem`, `sweep`) and power series
+along lines (`series`), and must overlap wherever both have an answer. The precision is doubled until each radius is
+below 0.01 ulp of the dtype that is asked about, or the budget is spent; what isn't settled then says so.
+
+`flint.ctx` belongs to the process: its precision is set here and nowhere else, and by one query at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import flint
+import numpy as np
+
+from gradbench.adapter import Estimate
+from gradbench.errors import Unsupported
+from gradbench.program import Program
+from gradbench.query import Array, Operator, Query
+from gradbench.record import Status
+from gradbench.reference.cells import Cells, Format
+from gradbench.reference.certificate import Certificate, RulesDisagree
+from gradbench.reference.lift import filled
+from gradbench.reference.problem import Passes, Problem, exact, spec
+from gradbench.reference.sweep import Deadline, TimeUp, rounded
+from gradbench.wire import FORMATS
+
+__all__ = ["Ball", "RulesDisagree"]
+
+FIRST_BITS: Final = 80
+"""And some for each doubling of the number of steps; enough for nearly every float64 answer at once."""
+_LOCK: Final = threading.Lock()
+
+
+class Ball:
+    """The certified reference.
+
+    Attributes:
+        seconds: What one query may take, checked between steps.
+        most_bits: The highest precision that is tried.
+        most_elements: Components of the inputs, and of the answer, beyond which it isn't tried.
+    """
+
+    def __init__(self, seconds: float = 20.0, most_bits: int = 4_096, most_elements: int = 200_000) -> None:
+        self.seconds, self.most_bits, self.most_elements = seconds, most_bits, most_elements
+        self._known: dict[Any, tuple[Program, Passes]] = {}
+
+    def open(self, device: str) -> Mapping[str, Any]:
+        """The settings that decide about numbers; the device doesn't matter, the answer is the same on all."""
+        del device
+        return {
+            "device_name": "",
+            "seconds": self.seconds,
+            "most_bits": self.most_bits,
+            "most_elements": self.most_elements,
+        }
+
+    def versions(self) -> Mapping[str, str]:
+        """Of python-flint and the FLINT within."""
+        return {"python-flint": flint.__version__, "flint": flint.__FLINT_VERSION__}
+
+    def estimate(self, query: Query, program: Program) -> Estimate:
+        """The answer with its proof's radius.
+
+        Raises:
+            Unsupported: Complex numbers, NaN, more components than the budget, a primitive without any rule.
+            RulesDisagree: The two rule sets contradict each other.
+        """
+        start = time.perf_counter()
+        with _LOCK:
+            problem = self._problem(query, program)
+            format = Format.of(FORMATS[query.dtype])
+            certificate = Certificate(problem, query, format)
+            if query.operator is Operator.VALUE or all(np.isfinite(_wide(x)).all() for x in query.inputs.values()):
+                bits, found = self._doubled(query, certificate)
+            else:
+                bits, found = 0, _nothing(query, problem, Status.SINGULAR)  # there is nothing around infinity
+            parts = {key: cells.published(format) for key, cells in found.items()}
+        notes: dict[str, Any] = {"bits": bits, "seconds": time.perf_counter() - start, "checked": certificate.checked}
+        if any("lower" in margin for _, margin, _ in parts.values()):
+            notes["outer"] = "lower and upper enclose every derivative nearby; they may be wider than needed"
+        return Estimate(
+            {key: answer for key, (answer, _, _) in parts.items()},
+            {key: margin for key, (_, margin, _) in parts.items()},
+            {key: status for key, (_, _, status) in parts.items()},
+            notes,
+        )
+
+    def _problem(self, query: Query, program: Program) -> Problem:
+        """The query's problem, with the programs of its derivatives from an earlier one of the same function.
+
+        Raises:
+            Unsupported: It is none for ball arithmetic.
+        """
+        arrays = {**query.inputs, **query.constants}
+        if FORMATS[query.dtype].kind == "c" or any(np.iscomplexobj(array) for array in arrays.values()):
+            raise Unsupported("ball arithmetic is of real numbers here, not of complex ones")
+        if any(np.isnan(_wide(array)).any() for array in query.inputs.values()):
+            raise Unsupported("an input is NaN")
+        passes = self._passes(query, program, arrays)
+        size = sum(array.size for array in arrays.values())
+        answer = sum(math.prod(_shape(query, key, passes)) for key in query.keys)
+        if max(size, answer) > self.most_elements:
+            raise Unsupported(f"{max(size, answer)} components; the budget is {self.most_elements}")
+        values = {name: exact(array, moving=name in query.inputs) for name, array in arrays.items()}
+        return Problem(passes, values, Deadline.after(self.seconds))
+
+    def _passes(self, query: Query, program: Program, arrays: Mapping[str, Array]) -> Passes:
+        shapes = tuple((name, array.shape, array.dtype.kind) for name, array in arrays.items())
+        key = (id(program), query.dtype, tuple(query.inputs), shapes)
+        if key not in self._known:
+            if len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)))
+            specs = {name: spec(array) for name, array in arrays.items()}
+            # The program is kept with it, so that no other one gets its id.
+            self._known[key] = program, Passes(rounded(program, FORMATS[query.dtype]), tuple(query.inputs), specs)
+        return self._known[key][1]
+
+    def _doubled(self, query: Query, certificate: Certificate) -> tuple[int, dict[str, Cells]]:
+        """The answer at the first precision that settles it, or at the last that the budget allows; and which it was.
+
+        Raises:
+            RulesDisagree: The two rule sets contradict each other.
+        """
+        problem, format = certificate.problem, certificate.format
+        bits: int | None = FIRST_BITS + 2 * problem.passes.size.bit_length()
+        best, found = 0, None
+        while bits is not None:
+            start = time.perf_counter()
+            with flint.ctx.workprec(bits):
+                try:
+                    found, best = certificate.cells(), bits
+                    bits = _next(best, found, format)
+                    # More bits take more than proportionally longer once they leave the machine's words behind.
+                    expected = (time.perf_counter() - start) * (bits or 0) / best
+                    if bits is None or bits > self.most_bits or expected > problem.deadline.left:
+                        bits = None
+                        if problem.passes.work <= _LIGHT:
+                            certificate.check()
+                except TimeUp:
+                    bits = None
+        return best, found if found is not None else _nothing(query, problem, Status.UNDECIDED)
+
+
+def _wide(array: Array) -> Array:
+    return np.asarray(array, np.float64)
+
+
+def _shape(query: Query, key: str, passes: Passes) -> tuple[int, ...]:
+    inputs = {name: passes.specs[name].shape for name in passes.inputs}
+    return query.operator.shape(key, inputs, passes.shape)
+
+
+def _nothing(query: Query, problem: Problem, status: Status) -> dict[str, Cells]:
+    """An answer without a number."""
+    found = {}
+    for key in query.keys:
+        cells = Cells.of(filled(_shape(query, key, problem.passes), flint.arb("nan")))
+        cells.status[...] = str(status)
+        found[key] = cells
+    return found
+
+
+def _next(bits: int, found: Mapping[str, Cells], format: Format) -> int | None:
+    """The precision to go on with; None if nothing is left to settle.
+
+    Doubled; but once two precisions have been tried, straight to where the last digit will be known if the error goes
+    on to shrink as the precision grows, which for a truth of exactly 0 is far away.
+    """
+    worst = max((cells.missing(format) for cells in found.values()), default=0)
+    if worst <= 0:
+        return None
+    return 2 * bits if bits < 2 * FIRST_BITS else max(2 * bits, bits + worst)
+
+
+_LIGHT: Final = 100_000
+"""Steps up to which the second rule set is asked although the first is sure: each of its steps is a Python object."""
+_KEPT: Final = 64
+"""Functions whose derivatives' programs are kept."""

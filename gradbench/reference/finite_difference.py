@@ -1,0 +1,208 @@
+"""Derivatives from values alone, each with an error bar that was measured: the second opinion, and the one for callables.
+
+A function and a point enter; derivatives, bounds and statuses leave. Every point that a query needs is evaluated in one
+call, in float64 whatever the dtype judged. There is no rule of differentiation here, and nothing is known of the
+function but its values; see `ladder` for how they become a number that can be trusted, and `probe` for where they are
+taken.
+
+`derivative` and `jacobian` are for people's own callables; `FiniteDifference` is the reference that answers queries.
+Of a complex function the derivative is the linear one, f'(z) = df/dx where it is holomorphic; of a real function of
+complex inputs it is df/dx - i df/dy. The vjp with cotangent w is that derivative of the sum of w f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from gradbench.adapter import Estimate
+from gradbench.errors import BadOption, DeviceMissing
+from gradbench.program import Program
+from gradbench.query import Array, Query
+from gradbench.reference.difference_query import MAX_ORDER, Questioned
+from gradbench.reference.limits import FIELDS, columns, nothing, rough
+from gradbench.reference.probe import LEVELS, Lines, Stencils, Survey
+from gradbench.reference.slope import Limit, Status
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """What was found for a callable. Arrays are of the derivative's shape.
+
+    Attributes:
+        value: The derivative; NaN where there is none.
+        bound: How far it may be off: measured, not proved.
+        status: `ok`, `kink`, `hoelder` (the slopes grow like a power of 1/h), `singular` (infinite, or f is not defined
+            around the point) or `unresolved` (the bound is larger than the value).
+        left, right: The one-sided derivatives; apart at a kink, one of them NaN at the edge of a domain.
+        noise: How far one value of f is off by rounding, as seen around the point.
+        evaluations: At how many points f was evaluated, all of them in one call.
+        reason: What was wrong with f, where something was: it raised, or has no fixed shape, or isn't deterministic.
+    """
+
+    value: Array
+    bound: Array
+    status: Array
+    left: Array
+    right: Array
+    noise: Array
+    evaluations: int
+    reason: str = ""
+
+
+def derivative(
+    f: Callable[[Array], Any],
+    x: Any,
+    direction: Any = None,
+    *,
+    order: int = 1,
+    ratio: int = 8,
+    vectorized: bool = True,
+) -> Derivative:
+    """The derivative of f at x, or along a direction, with its error bar; of the shape of f's answer.
+
+    Args:
+        f: Takes points of shape (B, *x) and answers with an array of shape (B, *y).
+        x: A number, or an array together with a direction.
+        direction: Of the shape of x; for a number it is 1.
+        order: From 1 to 4, along that direction.
+        ratio: Between one step and the next, 8, 4 or 2: 33, 45 or 79 evaluations for the first derivative.
+        vectorized: False if f takes one point of shape x and answers with y.
+
+    Raises:
+        BadOption: An order, a ratio or a direction that can't be used.
+    """
+    point = np.asarray(x, np.float64)
+    along = np.asarray(1.0 if direction is None and point.ndim == 0 else direction, np.float64)
+    if along.shape != point.shape or not np.isfinite(along).all():
+        raise BadOption(
+            f"a direction of shape {along.shape} at a point of shape {point.shape}; give it the same, finite"
+        )
+    if order not in range(1, MAX_ORDER + 1):
+        raise BadOption(f"order {order}; from 1 to {MAX_ORDER}")
+    _check(ratio)
+    host = _Callable(f, point.shape, vectorized)
+    survey = Survey(host, point.reshape(-1))
+    if not along.any():
+        survey.add(survey.x[None])
+        survey.run()
+        return host.shaped(nothing(1, survey.answers.shape[-1]), (), survey)
+    lines = Lines(survey, along.reshape(1, -1), ratio)
+    cross = Stencils(survey, along.reshape(1, 1, -1), (order,), ratio) if order > 2 else None
+    survey.run()
+    limit = lines.slopes() if order == 1 else lines.curvatures()
+    return host.shaped(limit if cross is None else rough(cross.limits(limit.noise), limit.status), (), survey)
+
+
+def jacobian(f: Callable[[Array], Any], x: Any, *, ratio: int = 8, vectorized: bool = True) -> Derivative:
+    """All first derivatives of f at x, of shape y + x; the gradient, if f's answer is a number.
+
+    Args, Raises: As for `derivative`.
+    """
+    _check(ratio)
+    point = np.asarray(x, np.float64)
+    host = _Callable(f, point.shape, vectorized)
+    survey = Survey(host, point.reshape(-1))
+    return host.shaped(columns(survey, np.ones(point.size, dtype=bool), ratio), point.shape, survey)
+
+
+def _check(ratio: int) -> None:
+    if ratio not in LEVELS:
+        raise BadOption(f"ratio {ratio}; {', '.join(map(str, LEVELS))} are known")
+
+
+class _Callable:
+    """A person's function as one of flat points; what it gets wrong becomes NaN and a sentence."""
+
+    def __init__(self, f: Callable[[Array], Any], shape: tuple[int, ...], vectorized: bool) -> None:
+        self.f, self.shape, self.vectorized = f, shape, vectorized
+        self.output: tuple[int, ...] = ()
+        self.reason = ""
+
+    def __call__(self, points: Array) -> Array:
+        """The values at points of shape (B, n), of shape (B, m)."""
+        shaped = points.reshape(-1, *self.shape)
+        found = self._together(shaped) if self.vectorized else None
+        if found is None:
+            found = self._apart(shaped)
+        self.output = found.shape[1:]
+        return found.reshape(len(points), -1)
+
+    def _together(self, points: Array) -> Array | None:
+        try:
+            with np.errstate(all="ignore"):
+                found = np.asarray(self.f(points), np.float64)
+        except Exception as error:  # noqa: BLE001  # whatever a person's function raises
+            self.reason = f"f raised {type(error).__name__} on a batch: {error}"
+            return None
+        if found.shape[:1] == points.shape[:1]:
+            return found
+        self.reason = f"f answered with shape {found.shape} to {len(points)} points"
+        return None
+
+    def _apart(self, points: Array) -> Array:
+        found: list[Array | None] = []
+        for point in points:
+            try:
+                with np.errstate(all="ignore"):
+                    answer = np.asarray(self.f(point[None] if self.vectorized else point), np.float64)
+                found.append(answer[0] if self.vectorized and answer.shape[:1] == (1,) else answer)
+            except Exception as error:  # noqa: BLE001  # as above
+                self.reason = f"f raised {type(error).__name__}: {error}"
+                found.append(None)
+        shapes = {answer.shape for answer in found if answer is not None}
+        if len(shapes) > 1:
+            self.reason = f"f's answer changes its shape with the point: {', '.join(map(str, sorted(shapes)))}"
+        if len(shapes) != 1:
+            return np.full(len(points), np.nan)
+        (shape,) = shapes
+        return np.stack([np.full(shape, np.nan) if answer is None else answer for answer in found])
+
+    def shaped(self, limit: Limit, shape: tuple[int, ...], survey: Survey) -> Derivative:
+        """The limits, of shape (n, m), as arrays of shape y + x."""
+        parts = {name: np.moveaxis(getattr(limit, name), 0, -1).reshape(self.output + shape) for name in FIELDS}
+        status = np.array([str(one) for one in parts["status"].reshape(-1)], dtype="U10")
+        if (status != Status.OK).any() and not self.reason:
+            again = self(np.stack([survey.x, survey.x]))
+            if not np.array_equal(again[0], again[1], equal_nan=True):
+                self.reason = "f isn't deterministic: it answers differently at the same point"
+        parts["status"] = status.reshape(parts["value"].shape)
+        return Derivative(**parts, evaluations=survey.evaluations, reason=self.reason)
+
+
+class FiniteDifference:
+    """A reference by differences. Its radii are measured, not proved.
+
+    Args:
+        ratio: As for `derivative`.
+    """
+
+    def __init__(self, ratio: int = 8) -> None:
+        _check(ratio)
+        self.ratio = ratio
+
+    def open(self, device: str) -> Mapping[str, Any]:
+        """Nothing to set.
+
+        Raises:
+            DeviceMissing: The device is not the CPU.
+        """
+        if device != "cpu":
+            raise DeviceMissing(f"NumPy has no {device!r}")
+        return {"device_name": "cpu", "arithmetic": "float64", "ratio": self.ratio}
+
+    def versions(self) -> Mapping[str, str]:
+        """Of NumPy and SciPy."""
+        return {"numpy": np.__version__, "scipy": version("scipy")}
+
+    def estimate(self, query: Query, program: Program) -> Estimate:
+        """The answer with its radii, by key; see `Estimate`.
+
+        Raises:
+            Unsupported: The question is too large, or has no meaning for complex numbers.
+        """
+        return Questioned(query, program, self.ratio).estimate()

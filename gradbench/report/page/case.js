@@ -1,0 +1,303 @@
+// One case: its function, its points, and every answer beside what is right.
+
+const MANY_ENTRIES = 8;
+const OPEN_AT_MOST = 8;
+
+// An array as nested lists; `right` are the words to hold it against, `mark` the entry to point out.
+function arrayNode(text, right, mark) {
+  const { shape, words, whole } = parsed(text);
+  if (!words.length) return make("span", { class: "num" }, whole);
+  const entry = (i) => {
+    const content = differing(words[i], right?.[i]);
+    return i === mark ? make("mark", { title: "the worst entry" }, content) : make("span", null, content);
+  };
+  if (!shape.length) return make("span", { class: "num" }, differing(words[0], right?.[0]));
+  const pieces = nested(shape, words, entry);
+  if (words.length <= MANY_ENTRIES) return make("span", { class: "num lines" }, pieces);
+  const at = mark >= 0 ? `, worst at ${indexText(shape, mark)}: ${words[mark]}` : "";
+  return make("details", { class: "array" },
+    make("summary", null, make("span", { class: "num" }, `${shape.join(" × ")} array${at}`)),
+    make("pre", { class: "num" }, pieces));
+}
+
+function nested(shape, words, entry) {
+  const width = shape.length > 1 ? Math.max(...words.map((word) => word.length)) : 0;
+  let position = 0;
+  const walk = (depth) => {
+    if (depth === shape.length) {
+      const i = position++;
+      return [" ".repeat(Math.max(0, width - words[i].length)), entry(i)];
+    }
+    const parts = ["["];
+    for (let k = 0; k < shape[depth]; k++) {
+      if (k) parts.push(depth === shape.length - 1 ? ", " : `,\n${" ".repeat(depth + 1)}`);
+      parts.push(...walk(depth + 1));
+    }
+    parts.push("]");
+    return parts;
+  };
+  return walk(0);
+}
+
+function indexText(shape, flat) {
+  const index = [];
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    index.unshift(flat % shape[axis]);
+    flat = Math.floor(flat / shape[axis]);
+  }
+  return `[${index.join(", ")}]`;
+}
+
+// A number whose digits are set off from where they part with the right ones.
+function differing(word, right) {
+  if (right === undefined || word === right || !/^[-\d]/.test(word) || !/^[-\d]/.test(right)) return [word];
+  let same = 0;
+  const end = word.indexOf("e") < 0 ? word.length : word.indexOf("e");
+  const power = (text) => (text.indexOf("e") < 0 ? "" : text.slice(text.indexOf("e")));
+  if (power(word) === power(right)) while (same < end && word[same] === right[same]) same++;
+  if (same >= end) return [word];
+  return [word.slice(0, same), make("span", { class: "off" }, word.slice(same, end)), word.slice(end)];
+}
+
+function copyButton(text) {
+  const button = make("button", { type: "button", class: "small", "aria-label": `Copy: ${text}` }, "Copy");
+  button.addEventListener("click", async () => {
+    let done = "Copied";
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      getSelection().selectAllChildren(button.previousElementSibling); // the person can copy what is selected
+      done = "Selected";
+    }
+    button.textContent = done;
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+  return button;
+}
+
+class CasePage {
+  constructor(store, section) {
+    Object.assign(this, { store, section });
+  }
+
+  show(name, highlighted, neighbours) {
+    const { store, section } = this;
+    const number = store.caseNumber.get(name);
+    if (number === undefined) {
+      const link = make("a", { href: "#view=cases" }, "See all cases");
+      section.replaceChildren(make("h1", { id: "case-title", tabindex: "-1" }, "No such case"),
+        make("p", null, `This report has no case “${name}”. `, link, "."));
+      return;
+    }
+    this.highlighted = highlighted;
+    const one = store.cases[number];
+    const questions = [...new Set(store.rowsOfCase[number].map((row) => store.code.question[row]))];
+    section.replaceChildren(
+      this.crumbs(one, neighbours),
+      make("h1", { id: "case-title", tabindex: "-1" }, one.name),
+      make("p", { class: "chips" }, this.summary(store.rowsOfCase[number])),
+      one.description ? make("p", { class: "lead" }, one.description) : "",
+      this.facts(one),
+      ...this.formula(one),
+      ...this.points(one, questions),
+    );
+  }
+
+  crumbs(one, { previous, next }) {
+    const link = (name, text, rel) => (name === undefined ? "" : make("a", { href: address({ case: name }), rel, title: name }, text));
+    return make("nav", { class: "crumbs", "aria-label": "Where this case is" },
+      make("a", { href: "#view=cases" }, "Cases"), make("span", { "aria-hidden": "true" }, "›"),
+      make("a", { href: address({ view: "cases", topic: one.topic }) }, one.topic || "no topic"),
+      make("span", { class: "gap" }), link(previous, "← previous", "prev"), link(next, "next →", "next"));
+  }
+
+  // How often each verdict was given, the worst first.
+  summary(rows) {
+    const { store } = this, counts = new Uint32Array(store.verdicts.length);
+    for (const row of rows) counts[store.code.verdict[row]]++;
+    return [...counts].flatMap((n, verdict) => (n ? [chip(store, verdict, `${n} ${store.verdicts[verdict]}`), " "] : []));
+  }
+
+  facts(one) {
+    const fact = (title, ...content) => make("div", null, make("dt", null, title), make("dd", null, ...content));
+    return make("dl", { class: "run" },
+      one.source ? fact("Source", one.source) : "",
+      one.file ? fact("File", make("code", null, one.file)) : "",
+      one.tags.length ? fact("Tags", one.tags.flatMap((tag, i) => [i ? ", " : "", make("a", { href: address({ view: "cases", q: tag }) }, tag)])) : "",
+      one.tolerance ? fact("Its own tolerance", one.tolerance) : "",
+      fact("Run it again", make("code", null, `${one.command} --report reports/repro`), copyButton(`${one.command} --report reports/repro`)));
+  }
+
+  formula(one) {
+    const typeset = make("div", { class: "formula", tabindex: "0", role: "region", "aria-label": "The function as mathematics" });
+    const template = document.createElement("template");
+    template.innerHTML = one.mathematics; // made by gradbench itself, every name escaped
+    typeset.append(template.content);
+    const rules = Object.entries(one.rules).map(([key, rule]) =>
+      make("details", null, make("summary", null, `The ${key} written by hand`), make("pre", null, rule)));
+    return [make("h2", null, "Function"),
+      make("div", { class: "pair" }, one.mathematics ? typeset : "", make("pre", { class: "code", tabindex: "0", "aria-label": "The function as written" }, one.function)),
+      ...rules];
+  }
+
+  points(one, questions) {
+    const { store } = this, q = store.questions;
+    const byPoint = new Map();
+    for (const question of questions) {
+      if (!byPoint.has(q.point[question])) byPoint.set(q.point[question], []);
+      byPoint.get(q.point[question]).push(question);
+    }
+    this.opened = 0;
+    const few = questions.length <= 4;
+    return [...byPoint].flatMap(([point, members]) => {
+      const line = q.place[members[0]];
+      return [
+        make("h2", null, `Point ${point} `, line ? make("span", { class: "quiet" }, `${one.file}:${line}`) : ""),
+        this.inputs(members),
+        ...members.map((question) => this.block(question, few)),
+      ];
+    });
+  }
+
+  // The inputs of a point, with a column for each dtype in which they are other numbers.
+  inputs(members) {
+    const { store } = this, q = store.questions;
+    const names = [], byDtype = new Map();
+    for (const question of members) {
+      const dtype = store.texts[q.dtype[question]], given = new Map();
+      for (let i = 0; i < q.given[question].length; i += 3) {
+        const [kind, name, array] = q.given[question].slice(i, i + 3);
+        if (kind === 0) given.set(store.texts[name], store.arrays[array]);
+      }
+      for (const name of given.keys()) if (!names.includes(name)) names.push(name);
+      if (!byDtype.has(dtype)) byDtype.set(dtype, given);
+    }
+    const kept = new Map();
+    for (const [dtype, given] of byDtype) {
+      const same = [...kept].find(([, other]) => names.every((name) => other.get(name) === given.get(name)));
+      if (same) {
+        kept.delete(same[0]);
+        kept.set(`${same[0]}, ${dtype}`, given);
+      } else kept.set(dtype, given);
+    }
+    const rows = names.map((name) => make("tr", null, make("th", { scope: "row" }, name),
+      [...kept.values()].map((given) => make("td", null, given.has(name) ? arrayNode(given.get(name)) : ""))));
+    const head = make("tr", null, make("th", { scope: "col" }, "Input"), [...kept.keys()].map((dtype) => make("th", { scope: "col" }, dtype)));
+    return scroller("Inputs of the point", make("table", { class: "inputs" }, make("thead", null, head), make("tbody", null, rows)));
+  }
+
+  // What was asked once: a fold with its answers, filled when it is opened.
+  block(question, few) {
+    const { store } = this, q = store.questions;
+    const rows = store.callsOf[question].flatMap((call) => store.rowsOfCall[call]);
+    const worst = Math.min(...rows.map((row) => store.code.verdict[row]));
+    const calm = ["pass", "unsupported"].includes(store.verdicts[worst]);
+    const mine = this.highlighted.size && rows.some((row) => this.highlighted.has(store.labels[store.code.target[row]]));
+    const open = few || ((!calm || mine) && this.opened < OPEN_AT_MOST);
+    if (open) this.opened++;
+    const fold = make("details", { class: "block", open },
+      make("summary", null, make("strong", null, store.texts[q.operator[question]]), ` ${store.texts[q.dtype[question]]} `, this.summary(rows)));
+    const fill = () => {
+      if (fold.open && fold.childElementCount === 1) fold.append(...this.answers(question, rows));
+    };
+    fold.addEventListener("toggle", fill);
+    fill();
+    return fold;
+  }
+
+  answers(question, rows) {
+    const { store } = this, q = store.questions;
+    const notes = q.disputes[question].map((text) => make("p", { class: "banner" }, store.texts[text]));
+    const directions = [];
+    for (let i = 0; i < q.given[question].length; i += 3) {
+      const [kind, name, array] = q.given[question].slice(i, i + 3);
+      if (kind === 1) directions.push(make("p", null, `${store.texts[name]}: `, arrayNode(store.arrays[array])));
+    }
+    const columns = ["Target", "Verdict", "Answer", "Absolute error", "Relative error", "Ulps", "Allowed", "By the rule"];
+    const head = make("tr", null, columns.map((title, i) => make("th", { scope: "col", class: i > 2 && i < 7 ? "n" : undefined }, title)));
+    const bodies = q.keys[question].map((key, i) => this.keyed(question, i, rows.filter((row) => {
+      const at = q.keys[question].indexOf(store.rows.input[row]);
+      return at === i || (at < 0 && i === 0);
+    })));
+    return [...notes, ...directions,
+      scroller("Answers", make("table", { class: "answers" }, make("thead", null, head), bodies)),
+      make("details", { class: "calls" }, make("summary", null, "Seconds, and the command for each target"), this.calls(question))];
+  }
+
+  // The answers under one key, below what is right.
+  keyed(question, position, rows) {
+    const { store } = this, { truths } = store;
+    const at = store.truthStart[question] + position;
+    const key = store.texts[store.questions.keys[question][position]];
+    const known = truths.right[at] >= 0;
+    const right = known ? parsed(store.arrays[truths.right[at]]).words : undefined;
+    const about = [];
+    if (truths.radius[at]) about.push(`uncertain by at most ${brief(truths.radius[at])}`);
+    if (truths.sigma[at] !== null) about.push(`rounding moves it by ${brief(truths.sigma[at])} (σ)`);
+    const said = truths.stated[at] < 0 ? [] : [make("span", null, "the case states "), arrayNode(store.arrays[truths.stated[at]])];
+    const title = key ? `right, by ${key}` : "right";
+    return make("tbody", null,
+      make("tr", { class: "truth" }, make("th", { scope: "row" }, title),
+        make("td", null, known ? store.texts[truths.source[at]] || "nobody" : ""),
+        make("td", null, known ? arrayNode(store.arrays[truths.right[at]]) : "no reference could say"),
+        make("td", { colspan: "5" }, about.join("; "), about.length && said.length ? "; " : "", said)),
+      rows.flatMap((row) => this.row(row, right)));
+  }
+
+  row(row, right) {
+    const { store } = this, r = store.rows;
+    const label = store.labels[store.code.target[row]];
+    const [answer, truth] = store.worst(row);
+    const number = r.answer[row];
+    const size = number < 0 ? 0 : parsed(store.arrays[number]).words.length;
+    const content = number < 0 ? [] : [arrayNode(store.arrays[number], size === right?.length ? right : undefined, size > 1 ? r.worst[row] : -1)];
+    if (store.text("pair", row)) content.push(make("div", { class: "num" }, `worst entry: ${answer} where ${truth} is right`));
+    const ulps = [brief(r.ulps[row]), make("span", { class: "quiet" }, ` ${store.text("grade", row)}`)];
+    const cells = [
+      make("th", { scope: "row" }, label),
+      make("td", null, chip(store, store.code.verdict[row]), store.text("reason", row) ? make("span", { class: "quiet" }, ` ${store.text("reason", row)}`) : ""),
+      make("td", null, content),
+      make("td", { class: "n" }, brief(r.absolute[row])), make("td", { class: "n" }, brief(r.relative[row])),
+      make("td", { class: "n" }, r.ulps[row] === null ? "" : ulps),
+      make("td", { class: "n" }, brief(r.allowed[row])), make("td", null, store.text("rule", row)),
+    ];
+    const mine = this.highlighted.has(label) ? "mine" : undefined;
+    const found = [make("tr", { class: mine }, cells)];
+    const bad = r.bad[row] && r.size[row] > 1 ? `${r.bad[row]} of ${r.size[row]} entries. ` : "";
+    const detail = store.text("detail", row);
+    if (detail || bad) {
+      const text = detail.startsWith(`${r.bad[row]} of `) ? detail : bad + detail;
+      found.push(make("tr", { class: "detail" }, make("td"), make("td", { colspan: "7" }, message(text))));
+    }
+    return found;
+  }
+
+  calls(question) {
+    const { store } = this, q = store.questions, c = store.calls;
+    const one = store.cases[q.case[question]];
+    const operator = store.texts[q.operator[question]].split(" ")[0], dtype = store.texts[q.dtype[question]];
+    const rows = store.callsOf[question].map((call) => {
+      const target = store.targets[c.target[call]];
+      const command = `${one.command} --target ${target.option} --operator ${operator} --dtype ${dtype} --report reports/repro`;
+      return make("tr", null, make("th", { scope: "row" }, target.label),
+        make("td", { class: "n" }, duration(c.seconds[call]) || "–"), make("td", { class: "n" }, duration(c.first[call]) || "–"),
+        make("td", null, store.texts[c.notes[call]]),
+        make("td", { class: "command" }, make("code", null, command), copyButton(command)));
+    });
+    const titles = ["Target", "Seconds", "First call", "Notes", "Command"];
+    const head = make("tr", null, titles.map((title, i) => make("th", { scope: "col", class: i === 1 || i === 2 ? "n" : undefined }, title)));
+    return scroller("Seconds and commands", make("table", null, make("thead", null, head), make("tbody", null, rows)));
+  }
+}
+
+// What was said, whole if it is short, folded if it is long.
+function message(text) {
+  const lines = text.split("\n");
+  if (lines.length <= 4 && text.length < 400) return make("div", { class: "message" }, text);
+  const first = (lines.find((line) => line.trim()) ?? "").slice(0, 160);
+  return make("details", null, make("summary", null, first), make("pre", { class: "message" }, text));
+}
+
+function scroller(label, ...children) {
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, ...children);
+}
