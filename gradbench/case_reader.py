@@ -406,7 +406,7 @@ class _Reader:
 
 def is_exact(text: str, value: Any) -> bool:
     """Whether a number as written is the very number that float64 holds."""
-    if not isinstance(value, float) or not math.isfinite(value):
+    if not isinstance(value, float) or not math.isfinite(value) or (text.isdecimal() and value < 2**53):
         return True
     try:
         return Fraction(text.replace(" ", "")) == Fraction(value)

@@ -22,7 +22,17 @@ SPARE_PARTS: Final = 10_000
 """A file may have as many parts as bytes, and so many more for what its aliases repeat."""
 MAX_DEPTH: Final = 64
 
-_LOADER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # no implicit types: the resolver is ours
+_BASE: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_TAGS: Final = {yaml.ScalarNode: "str", yaml.SequenceNode: "seq", yaml.MappingNode: "map"}
+
+
+class _Loader(_BASE):  # type: ignore[misc]  # a class of a C extension
+    """Parses, and gives no part a type: what a scalar means is decided in `Leaf.value`."""
+
+    def resolve(self, kind: Any, _value: Any, _implicit: Any) -> str:
+        return f"tag:yaml.org,2002:{_TAGS[kind]}"
+
+
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: Final[dict[str, Any]] = {
@@ -117,7 +127,7 @@ def parse(data: bytes, name: str) -> Tree:
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise Mistakes([Mistake(Place(name, line, column), "not UTF-8", "save the file as UTF-8")]) from None
     try:
-        root = yaml.compose(text, Loader=_LOADER)  # composing makes nodes, never objects
+        root = yaml.compose(text, Loader=_Loader)  # composing makes nodes, never objects
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)

@@ -115,7 +115,8 @@ class _Builder:
             raise self.error(start, f"the text has {len(text)} characters", f"at most {MAX_CHARACTERS}")
         try:
             tree = ast.parse(text)
-            count = sum(1 for _ in ast.walk(tree))
+            # A part takes a character at least, so a short text needs no counting.
+            count = sum(1 for _ in ast.walk(tree)) if 2 * len(text) > MAX_NODES else 0
         except SyntaxError as error:
             column = error.offset or 1
             raise LanguageError(text, error.lineno or 1, column, f"not an expression: {error.msg}") from None

@@ -7,6 +7,7 @@ what doesn't fit. Sizes are bounded before anything could be allocated.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from gradbench.errors import ShapeError
@@ -50,7 +51,13 @@ def output(program: Program, specs: Mapping[str, Spec]) -> Spec:
     Raises:
         ShapeError: As for `infer`.
     """
-    found = _spec(program.output, infer(program, specs))
+    return _output(program, tuple(specs[name] for name in program.names))
+
+
+@lru_cache(maxsize=4096)
+def _output(program: Program, specs: tuple[Spec, ...]) -> Spec:
+    """Kept, because every point of a case asks again."""
+    found = _spec(program.output, infer(program, dict(zip(program.names, specs, strict=True))))
     if not isinstance(found, Spec):
         raise ShapeError(program.text, 1, 1, "the function returns several arrays", "return one of them")
     return found

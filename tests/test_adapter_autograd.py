@@ -237,6 +237,14 @@ def test_composites_are_defined_where_a_factor_is_zero(adapter):
     assert adapter.value(f, x).tolist() == [-np.inf, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("text", "v"), [("ndtri(v)", [1e-300, 1e-9, 0.4, 1 - 1e-9]), ("softmax(v)", [997.3, 1000.1, 998.0, 90.0])]
+)
+def test_composites_keep_their_digits_far_out(adapter, text, v):
+    f, x, truth, inputs = posed(adapter, text, v=np.array(v))
+    np.testing.assert_allclose(adapter.value(f, x), truth(*inputs.values()), rtol=2e-15)
+
+
 # Operators
 
 

@@ -130,7 +130,7 @@ def _entr(x: Native) -> Native:
 
 
 def _ndtri(x: Native) -> Native:
-    return math.sqrt(2) * special.erfinv(2 * x - 1)
+    return -math.sqrt(2) * special.erfcinv(2 * x)  # doubling rounds nothing; 2 x - 1 would lose the left tail
 
 
 def _leaky_relu(x: Native, *, negative_slope: float) -> Native:
@@ -159,6 +159,11 @@ def _relu6(x: Native) -> Native:
     return anp.clip(x, 0.0, 6.0)
 
 
+def _softmax(x: Native, *, axis: int) -> Native:
+    shares = anp.exp(x - anp.max(x, axis=axis, keepdims=True))
+    return shares / anp.sum(shares, axis=axis, keepdims=True)
+
+
 def _log_softmax(x: Native, *, axis: int) -> Native:
     return x - special.logsumexp(x, axis=axis, keepdims=True)
 
@@ -183,7 +188,7 @@ COMPOSITES: Final[dict[str, Op]] = {
     "hard_tanh": lambda x: anp.clip(x, -1.0, 1.0),
     "hard_sigmoid": lambda x: _relu6(x + 3) / 6,
     "hard_swish": lambda x: x * _relu6(x + 3) / 6,
-    "softmax": lambda x, *, axis: anp.exp(_log_softmax(x, axis=axis)),
+    "softmax": _softmax,
     "log_softmax": _log_softmax,
 }
 """The primitives that autograd has no function for, put together from those that it has."""

@@ -25,9 +25,10 @@ from gradbench.program import Program
 from gradbench.query import Array, Operator, Query
 from gradbench.record import Status
 from gradbench.reference.cells import Cells, Format
-from gradbench.reference.certificate import Certificate, RulesDisagree
+from gradbench.reference.certificate import Certificate
 from gradbench.reference.lift import filled
 from gradbench.reference.problem import Passes, Problem, exact, spec
+from gradbench.reference.settlement import RulesDisagree
 from gradbench.reference.sweep import Deadline, TimeUp, rounded
 from gradbench.wire import FORMATS
 

@@ -279,10 +279,25 @@ def lifted(dtype: np.dtype[Any]) -> dict[str, Callable[..., Any]]:
         with np.errstate(over="ignore"):
             return float(np.asarray(number, dtype).real)
 
-    def arithmetic(f: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *xs, **statics: f(*(rounded(x) if isinstance(x, Number) else x for x in xs), **statics)
+    def typed(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
+        numbers = {p.name for p in VOCABULARY[name].parameters if p.kind == "number"}
+        if numbers:
+            return lambda *xs, **statics: f(*xs, **{k: known(v) if k in numbers else v for k, v in statics.items()})
+        if name in ARITHMETIC:
+            return lambda *xs: f(*map(bare, xs[:1]), *map(exponent if name == "power" else bare, xs[1:]))
+        return f
 
-    ops = {name: arithmetic(f) if name in ARITHMETIC else f for name, f in OPS.items()}
+    def known(number: Number | None) -> Any:
+        return None if number is None else rounded(number)
+
+    def bare(x: Any) -> Any:
+        return rounded(x) if isinstance(x, Number) else x
+
+    def exponent(x: Any) -> Any:
+        # x ** 300 is the 300th power in every dtype.
+        return x if isinstance(x, int | float) and x % 1 == 0 else bare(x)
+
+    ops = {name: typed(name, f) for name, f in OPS.items()}
     return ops | {"asarray": lambda number: np.asarray([rounded(number)])}
 
 

@@ -152,7 +152,7 @@ class Problem:
             seed = {self.passes.seed: cotangent}
             back = sweep.again(seed, self.deadline) if row else sweep.run({**self.values, **seed}, self.deadline)
             for name in self.inputs:
-                found[name][index] = back[name]
+                found[name][index] = back[name][()]
         return found, sweep
 
     def pushforward(self, tangents: Vector) -> tuple[Balls, Sweep]:
@@ -189,7 +189,7 @@ class Problem:
             else:
                 column = sweep.again(self._tangents(self.passes.twice, tangents), self.deadline)
             for other in self.inputs:
-                found[f"{other},{name}"][(..., *index)] = column[other]
+                found[f"{other},{name}"][(..., *index)] = column[other][()]
         return found, sweep or self.curvature(self.nothing())[1]
 
     def nested(self, orders: Mapping[str, int], weights: Balls) -> Any:

@@ -219,7 +219,7 @@ def higher(quotients: Array, steps: Array, order: int, weight: float, size: Arra
         noise = np.maximum(still, SAFETY * roughness(quotients, steps, order, weight, ceiling))
         value, bound = extrapolate(quotients, weight * noise / steps**order, steps, 2)
         bound = bound + EPS * np.abs(value)
-        scale = 1e-6 * _largest(np.abs(quotients[: len(quotients) // 2]))
+        scale = np.maximum(1e-6 * _largest(np.abs(quotients[: len(quotients) // 3])), 1e-8 * size[-1] / steps[0] ** order)
         vague = ~(bound <= np.maximum(np.abs(value), scale))
         status = np.where(vague, Status.UNRESOLVED, Status.OK).astype(object)
         powers = rate(quotients, weight * still / steps**order, steps, order, ceiling)

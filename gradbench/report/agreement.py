@@ -86,7 +86,8 @@ def _compared(members: Sequence[Verdict], key: str) -> Iterator[tuple[list[Verdi
     for shape in {a.shape for a in answers}:
         where = [i for i, a in enumerate(answers) if a.shape == shape]
         stack = np.stack([_wide(answers[i]).reshape(-1) for i in where])
-        bounds = np.stack([_bound(group[i], key, shape, stack) for i in where])
+        common = _bound(group[0], key, shape, stack)
+        bounds = np.stack([_margin(group[i], key, common) for i in where])
         same[np.ix_(where, where)] = _same(stack, bounds)
     yield group, None if same.all() else same
 
@@ -100,10 +101,14 @@ def _same(stack: Array, bounds: Array) -> Array:
     return np.asarray(near.all(axis=-1))
 
 
-def _bound(verdict: Verdict, key: str, shape: tuple[int, ...], stack: Array) -> Array:
+def _margin(verdict: Verdict, key: str, common: Array) -> Array:
+    """The tolerance of one: its own error bar if it has one, else everybody's."""
     radius = verdict.record.margin.get(key, {}).get("radius")
-    if radius is not None and radius.shape == shape:
-        return np.asarray(radius, np.float64).reshape(-1)
+    return common if radius is None or radius.size != common.size else np.asarray(radius, np.float64).reshape(-1)
+
+
+def _bound(verdict: Verdict, key: str, shape: tuple[int, ...], stack: Array) -> Array:
+    """The tolerance by which a question's answers are judged."""
     truth = verdict.oracle.truths.get(key)
     if truth is None or truth.shape != shape or not (truth.kind == "number").any():
         truth = _typical(stack, shape)

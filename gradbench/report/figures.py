@@ -17,7 +17,7 @@ from gradbench.judge import Ruling
 
 EDGES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 2.0**20, np.inf)
 """A bar counts the errors above one edge and up to the next; the first bar those that are exactly 0."""
-NAMES: Final = ("0", "½", "1", "2", "4", "8", "16", "64", "256", "1024", "2²⁰", "more")
+NAMES: Final = ("0", "½", "1", "2", "4", "8", "16", "64", "256", "2¹⁰", "2²⁰", "more")
 """The upper edge of each bar, as its label."""
 
 CHEAP: Final = 5.0

@@ -82,7 +82,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    environment.filters |= {"seconds": words.seconds, "brief": words.brief, "address": _address, "place": _place}
+    environment.filters |= {"seconds": words.seconds, "brief": words.brief, "percent": words.percent, "address": _address, "place": _place}
     environment.globals |= {"bars": figures.bars}
     return environment
 

@@ -56,6 +56,11 @@ def brief(value: float, digits: int = 3) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
+def percent(share: float) -> str:
+    """A share in per cent, rounded down: what isn't all of it is never 100 %."""
+    return "100 %" if share >= 1 else f"{math.floor(1000 * share) / 10:.1f} %"
+
+
 def seconds(value: float) -> str:
     """A time in the unit that suits it; empty for NaN."""
     if math.isnan(value):

@@ -1,6 +1,7 @@
 // One case: its function, its points, and every answer beside what is right.
 
 const MANY_ENTRIES = 8;
+const CALM = ["pass", "unsupported"];
 const OPEN_AT_MOST = 8;
 
 // An array as nested lists; `right` are the words to hold it against, `mark` the entry to point out.
@@ -119,7 +120,7 @@ class CasePage {
   }
 
   facts(one) {
-    const fact = (title, ...content) => make("div", null, make("dt", null, title), make("dd", null, ...content));
+    const fact = (title, ...content) => make("div", { class: title === "Run it again" ? "wide" : undefined }, make("dt", null, title), make("dd", null, ...content));
     return make("dl", { class: "run" },
       one.source ? fact("Source", one.source) : "",
       one.file ? fact("File", make("code", null, one.file)) : "",
@@ -147,16 +148,74 @@ class CasePage {
       if (!byPoint.has(q.point[question])) byPoint.set(q.point[question], []);
       byPoint.get(q.point[question]).push(question);
     }
-    this.opened = 0;
-    const few = questions.length <= 4;
-    return [...byPoint].flatMap(([point, members]) => {
+    this.chosen = this.choose(questions);
+    this.blocks = new Map();
+    const found = [...byPoint].flatMap(([point, members]) => {
       const line = q.place[members[0]];
       return [
         make("h2", null, `Point ${point} `, line ? make("span", { class: "quiet" }, `${one.file}:${line}`) : ""),
         this.inputs(members),
-        ...members.map((question) => this.block(question, few)),
+        ...members.map((question) => this.block(question)),
       ];
     });
+    return [...this.findings(questions), ...found];
+  }
+
+  title(question) {
+    const { store } = this, q = store.questions;
+    return `${store.texts[q.operator[question]]} ${store.texts[q.dtype[question]]}, point ${q.point[question]}`;
+  }
+
+  rowsOf(question) {
+    const { store } = this;
+    return store.callsOf[question].flatMap((call) => store.rowsOfCall[call]);
+  }
+
+  isCalm(row) {
+    return CALM.includes(this.store.verdicts[this.store.code.verdict[row]]);
+  }
+
+  isMine(row) {
+    return this.highlighted.has(this.store.labels[this.store.code.target[row]]);
+  }
+
+  // Which folds are open from the start: what went wrong for the target that was asked about, else what went wrong at
+  // all, else the first.
+  choose(questions) {
+    if (questions.length <= 4) return new Set(questions);
+    const wrong = questions.filter((question) => this.rowsOf(question).some((row) => !this.isCalm(row)));
+    const mine = wrong.filter((question) => this.rowsOf(question).some((row) => !this.isCalm(row) && this.isMine(row)));
+    const chosen = mine.length ? mine : wrong.length && !this.highlighted.size ? wrong : questions;
+    return new Set(chosen.slice(0, chosen === questions ? 2 : OPEN_AT_MOST));
+  }
+
+  // What isn't a plain pass, with a way to where it stands.
+  findings(questions) {
+    const { store } = this, lines = new Map();
+    for (const question of questions) {
+      for (const row of this.rowsOf(question)) {
+        if (this.isCalm(row)) continue;
+        const verdict = store.code.verdict[row], target = store.code.target[row];
+        const key = `${verdict} ${target} ${question}`;
+        if (!lines.has(key)) lines.set(key, { verdict, target, question, row });
+      }
+    }
+    if (!lines.size) return [];
+    const ordered = [...lines.values()].sort((a, b) => a.verdict - b.verdict || a.question - b.question || a.target - b.target);
+    const items = ordered.slice(0, 30).map(({ verdict, target, question, row }) => {
+      const go = () => {
+        const fold = this.blocks.get(question);
+        fold.open = true;
+        fold.firstElementChild.focus();
+        fold.scrollIntoView({ block: "start" });
+      };
+      const detail = [store.text("reason", row), store.text("detail", row).split("\n")[0]].filter(Boolean).join(": ");
+      return make("li", null, chip(store, verdict), " ", make("strong", null, store.labels[target]), " ",
+        make("button", { type: "button", class: "link", onclick: go }, this.title(question)), " ", make("span", { class: "quiet" }, detail));
+    });
+    const left = ordered.length - items.length;
+    return [make("h2", null, "What needs a look"), make("ul", { class: "look" }, items),
+      left ? make("p", { class: "quiet" }, `… and ${left} more below`) : ""];
   }
 
   // The inputs of a point, with a column for each dtype in which they are other numbers.
@@ -183,25 +242,21 @@ class CasePage {
     const rows = names.map((name) => make("tr", null, make("th", { scope: "row" }, name),
       [...kept.values()].map((given) => make("td", null, given.has(name) ? arrayNode(given.get(name)) : ""))));
     const head = make("tr", null, make("th", { scope: "col" }, "Input"), [...kept.keys()].map((dtype) => make("th", { scope: "col" }, dtype)));
-    return scroller("Inputs of the point", make("table", { class: "inputs" }, make("thead", null, head), make("tbody", null, rows)));
+    return scroller(`Inputs of point ${q.point[members[0]]}`, make("table", { class: "inputs" }, make("thead", null, head), make("tbody", null, rows)));
   }
 
   // What was asked once: a fold with its answers, filled when it is opened.
-  block(question, few) {
+  block(question) {
     const { store } = this, q = store.questions;
-    const rows = store.callsOf[question].flatMap((call) => store.rowsOfCall[call]);
-    const worst = Math.min(...rows.map((row) => store.code.verdict[row]));
-    const calm = ["pass", "unsupported"].includes(store.verdicts[worst]);
-    const mine = this.highlighted.size && rows.some((row) => this.highlighted.has(store.labels[store.code.target[row]]));
-    const open = few || ((!calm || mine) && this.opened < OPEN_AT_MOST);
-    if (open) this.opened++;
-    const fold = make("details", { class: "block", open },
+    const rows = this.rowsOf(question);
+    const fold = make("details", { class: "block", open: this.chosen.has(question) },
       make("summary", null, make("strong", null, store.texts[q.operator[question]]), ` ${store.texts[q.dtype[question]]} `, this.summary(rows)));
     const fill = () => {
       if (fold.open && fold.childElementCount === 1) fold.append(...this.answers(question, rows));
     };
     fold.addEventListener("toggle", fill);
     fill();
+    this.blocks.set(question, fold);
     return fold;
   }
 
@@ -220,7 +275,7 @@ class CasePage {
       return at === i || (at < 0 && i === 0);
     })));
     return [...notes, ...directions,
-      scroller("Answers", make("table", { class: "answers" }, make("thead", null, head), bodies)),
+      scroller(`Answers: ${this.title(question)}`, make("table", { class: "answers" }, make("thead", null, head), bodies)),
       make("details", { class: "calls" }, make("summary", null, "Seconds, and the command for each target"), this.calls(question))];
   }
 
@@ -250,7 +305,8 @@ class CasePage {
     const [answer, truth] = store.worst(row);
     const number = r.answer[row];
     const size = number < 0 ? 0 : parsed(store.arrays[number]).words.length;
-    const content = number < 0 ? [] : [arrayNode(store.arrays[number], size === right?.length ? right : undefined, size > 1 ? r.worst[row] : -1)];
+    const calm = store.verdicts[store.code.verdict[row]] === "pass";
+    const content = number < 0 ? [] : [arrayNode(store.arrays[number], size === right?.length ? right : undefined, size > 1 && !calm ? r.worst[row] : -1)];
     if (store.text("pair", row)) content.push(make("div", { class: "num" }, `worst entry: ${answer} where ${truth} is right`));
     const ulps = [brief(r.ulps[row]), make("span", { class: "quiet" }, ` ${store.text("grade", row)}`)];
     const cells = [
@@ -261,7 +317,7 @@ class CasePage {
       make("td", { class: "n" }, r.ulps[row] === null ? "" : ulps),
       make("td", { class: "n" }, brief(r.allowed[row])), make("td", null, store.text("rule", row)),
     ];
-    const mine = this.highlighted.has(label) ? "mine" : undefined;
+    const mine = this.isMine(row) ? "mine" : undefined;
     const found = [make("tr", { class: mine }, cells)];
     const bad = r.bad[row] && r.size[row] > 1 ? `${r.bad[row]} of ${r.size[row]} entries. ` : "";
     const detail = store.text("detail", row);
@@ -286,7 +342,7 @@ class CasePage {
     });
     const titles = ["Target", "Seconds", "First call", "Notes", "Command"];
     const head = make("tr", null, titles.map((title, i) => make("th", { scope: "col", class: i === 1 || i === 2 ? "n" : undefined }, title)));
-    return scroller("Seconds and commands", make("table", null, make("thead", null, head), make("tbody", null, rows)));
+    return scroller(`Seconds and commands: ${this.title(question)}`, make("table", null, make("thead", null, head), make("tbody", null, rows)));
   }
 }
 

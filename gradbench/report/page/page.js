@@ -3,21 +3,21 @@
 const ROW_COLUMNS = [
   { name: "verdict", title: "Verdict", sort: true, width: "verdict" },
   { name: "case", title: "Case", sort: true, width: "case" },
-  { name: "point", title: "Point", sort: true, width: "tiny", class: "n" },
-  { name: "operator", title: "Operator", sort: true, width: "word" },
-  { name: "input", title: "By", sort: true, width: "small" },
-  { name: "dtype", title: "Dtype", sort: true, width: "word" },
   { name: "target", title: "Target", sort: true, width: "target" },
+  { name: "operator", title: "Operator", sort: true, width: "word" },
+  { name: "input", title: "By", sort: true, width: "tiny" },
+  { name: "dtype", title: "Dtype", sort: true, width: "small" },
+  { name: "point", title: "Point", sort: true, width: "tiny", class: "n" },
   { name: "ulps", title: "Ulps", sort: true, width: "number", class: "n" },
+  { name: "answer", title: "Worst entry", width: "answer" },
+  { name: "truth", title: "Right there", width: "answer" },
+  { name: "detail", title: "What was said", sort: true, width: "detail" },
   { name: "relative", title: "Relative", sort: true, width: "number", class: "n" },
   { name: "absolute", title: "Absolute", sort: true, width: "number", class: "n" },
-  { name: "answer", title: "Answer at its worst", width: "answer" },
-  { name: "truth", title: "Right there", width: "answer" },
   { name: "seconds", title: "Seconds", sort: true, width: "number", class: "n" },
   { name: "first", title: "First call", sort: true, width: "number", class: "n" },
   { name: "topic", title: "Topic", sort: true, width: "word" },
   { name: "device", title: "Device", sort: true, width: "small" },
-  { name: "detail", title: "What was said", sort: true, width: "detail" },
 ];
 const TITLES = {
   verdict: "Verdict", topic: "Topic", target: "Target", operator: "Operator", dtype: "Dtype", device: "Device",
@@ -30,10 +30,10 @@ class Page {
     this.sections = Object.fromEntries([...VIEWS, "case"].map((view) => [view, document.getElementById(view)]));
     this.links = [...document.querySelectorAll("header nav a")];
     this.casePage = new CasePage(store, this.sections.case);
-    this.rowGrid = new Grid({ label: "Rows", columns: ROW_COLUMNS, draw: (row) => this.drawRow(row), onSort: (name) => this.sortBy(name) });
+    this.rowGrid = new Grid({ label: "Table of rows", columns: ROW_COLUMNS, draw: (row) => this.drawRow(row), onSort: (name) => this.sortBy(name) });
     const caseColumns = [{ name: "case", title: "Case", sort: true, width: "matrix", class: "first" },
       ...store.labels.map((label) => ({ name: label, title: label, sort: true, width: "cell" }))];
-    this.caseGrid = new Grid({ label: "Cases by targets", columns: caseColumns, narrow: "matrix", draw: (item) => this.drawCase(item), onSort: (name) => this.sortBy(name) });
+    this.caseGrid = new Grid({ label: "Table of cases by targets", columns: caseColumns, narrow: "matrix", draw: (item) => this.drawCase(item), onSort: (name) => this.sortBy(name) });
     this.caseGrid.table.style.width = `${18 + 9 * store.labels.length}rem`;
     this.buildFilters();
     this.status = make("p", { role: "status", class: "status" });
@@ -237,7 +237,7 @@ class Page {
         if (verdict >= 0 && verdict < 3) bad += counts[start + verdict];
         cells.push(verdict < 0 ? null : { verdict, count: counts[start + verdict], sum });
       }
-      if (worst < depth) items.push({ number: one, cells, worst, bad, calm: ["pass", "unsupported"].includes(store.verdicts[worst]) });
+      if (worst < depth) items.push({ number: one, cells, worst, bad, calm: CALM.includes(store.verdicts[worst]) });
     }
     const calm = items.filter((item) => item.calm).length;
     const shown = state.all ? items : items.filter((item) => !item.calm);
@@ -372,6 +372,7 @@ for (const section of document.querySelectorAll("main > section")) section.hidde
 unpack(document.getElementById("data").textContent).then((tables) => {
   const page = new Page(new Store(tables));
   document.documentElement.dataset.ready = "yes";
+  performance.mark("ready");
   return page;
 }).catch((error) => {
   const text = `The cases and rows can't be shown: ${error.message}. A browser of 2023 or later is needed.`;

@@ -95,7 +95,8 @@ class Store {
       const { words, whole } = parsed(this.arrays[number]);
       return words.length === 0 ? whole : words[Math.max(at, 0)] ?? "";
     };
-    return [pick(this.rows.answer[row]), truth < 0 ? "" : pick(this.truths.right[truth])];
+    const answer = this.rows.answer[row];
+    return answer < 0 ? ["", ""] : [pick(answer), truth < 0 ? "" : pick(this.truths.right[truth])];
   }
 }
 

@@ -1,0 +1,206 @@
+"""What must hold without any oracle: answers held against one another.
+
+The verdicts of a run enter; a `Clash` for each law that is broken leaves. A clash is a finding of its own, even where both
+answers lie within the oracle's looser bound: the tolerances here are those of the answers themselves.
+
+- A Hessian is symmetric.
+- ⟨w, J v⟩ = ⟨Jᵀ w, v⟩ for the jvp and the vjp of one target at one point.
+- The ways of using one framework (`torch`, `torch:forward`) agree.
+- Targets are grouped by agreement; one that stands alone against several is named. That is a hint, never a proof.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gradbench.compare import FORMS, tolerance, ulp
+from gradbench.judge import Verdict
+from gradbench.query import Array, Operator
+from gradbench.record import Outcome
+
+REFERENCES: Final = frozenset({"finite-difference"})
+"""Answers with an error bar of their own are no party to a vote."""
+
+
+@dataclass(frozen=True)
+class Clash:
+    """A law that two answers, or two parts of one, break.
+
+    Attributes:
+        law: `symmetry`, `adjointness`, `modes` or `alone`.
+        query: The query's id, or the first of two.
+        targets: Who is meant.
+        sentence: What was found.
+    """
+
+    law: str
+    query: str
+    targets: tuple[str, ...]
+    sentence: str
+
+
+def crosscheck(verdicts: Iterable[Verdict]) -> list[Clash]:
+    """Every clash among the answers of a run."""
+    answered = [v for v in verdicts if v.record.outcome is Outcome.ANSWERED and v.record.target not in REFERENCES]
+    found: list[Clash] = []
+    for verdict in answered:
+        found.extend(_asymmetry(verdict))
+    found.extend(_adjointness(answered))
+    by_query: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in answered:
+        by_query[verdict.question.query.id].append(verdict)
+    for members in by_query.values():
+        found.extend(_modes(members))
+        found.extend(_alone(members))
+    return found
+
+
+def allowed(verdict: Verdict, key: str) -> Array:
+    """How far rounding alone may have moved each component of an answer; infinite where that isn't known."""
+    answer = verdict.record.answer[key]
+    assert answer is not None
+    truth = verdict.oracle.truths.get(key)
+    if truth is None or truth.shape != answer.shape:
+        return np.full(answer.shape, np.inf)
+    known = np.isin(truth.kind, ("number",))
+    bound = tolerance(truth, verdict.question.query.dtype, verdict.oracle.sigma.get(key), {}).bound
+    return np.where(known, bound, np.inf)
+
+
+def agree(one: Verdict, other: Verdict, key: str) -> bool | None:
+    """Whether two answers to one query agree within what rounding explains of both; None if they can't be compared."""
+    a, b = one.record.answer.get(key), other.record.answer.get(key)
+    if a is None or b is None:
+        return None
+    if a.shape != b.shape:
+        return False
+    # At a kink or where nothing is defined, two right answers may differ.
+    room = allowed(one, key) + allowed(other, key)
+    kept = np.isfinite(room)
+    if not kept.any() and a.size:
+        return None
+    with np.errstate(invalid="ignore"):
+        near = np.abs(_wide(a) - _wide(b)) <= room
+    same = near | (_wide(a) == _wide(b)) | (np.isnan(_wide(a)) & np.isnan(_wide(b)))
+    return bool(same[kept].all())
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
+    query = verdict.question.query
+    if query.operator is not Operator.HESSIAN:
+        return
+    names = list(query.inputs)
+    for i, a in enumerate(names):
+        for b in names[i:]:
+            upper, lower = (verdict.record.answer.get(key) for key in (f"{a},{b}", f"{b},{a}"))
+            if upper is None or lower is None:
+                continue
+            rank = query.inputs[a].ndim
+            axes = (*range(rank, upper.ndim), *range(rank))
+            turned = _wide(np.transpose(upper, axes))
+            if turned.shape != lower.shape:
+                continue
+            room = np.transpose(allowed(verdict, f"{a},{b}"), axes) + allowed(verdict, f"{b},{a}")
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(turned - _wide(lower))
+                broken = ~(apart <= room) & np.isfinite(room)
+            if broken.any():
+                worst = float(np.nanmax(np.where(broken, apart, -1.0)))
+                sentence = f"the Hessian by {a},{b} isn't the transpose of that by {b},{a}: they differ by {worst:.3g}"
+                yield Clash("symmetry", query.id, (verdict.record.target,), sentence)
+
+
+def _adjointness(verdicts: Sequence[Verdict]) -> Iterator[Clash]:
+    pairs: dict[tuple[str, int, str, str, str], dict[Operator, Verdict]] = defaultdict(dict)
+    for verdict in verdicts:
+        question, record = verdict.question, verdict.record
+        place = (question.case, question.point, question.query.dtype, record.environment, record.target)
+        pairs[place].setdefault(question.query.operator, verdict)
+    for pair in pairs.values():
+        if {Operator.JVP, Operator.VJP} <= pair.keys():
+            yield from _product(pair[Operator.JVP], pair[Operator.VJP])
+
+
+def _product(forward: Verdict, reverse: Verdict) -> Iterator[Clash]:
+    w, v = reverse.question.query.cotangent, forward.question.query.tangents
+    pushed, pulled = forward.record.answer.get(""), reverse.record.answer
+    if w is None or v is None or pushed is None or any(pulled.get(name) is None for name in v):
+        return
+    if pushed.dtype.kind == "c" or w.dtype.kind == "c" or pushed.shape != w.shape:
+        return
+    if any(_given(pulled, name).shape != v[name].shape for name in v):
+        return
+    left = float(np.sum(_wide(w) * _wide(pushed)))
+    right = float(sum(np.sum(_wide(v[name]) * _wide(_given(pulled, name))) for name in v))
+    room = float(np.sum(np.abs(_wide(w)) * allowed(forward, "")))
+    room += float(sum(np.sum(np.abs(_wide(v[name])) * allowed(reverse, name)) for name in v))
+    room += float(ulp(np.array(abs(left)), FORMS["float64"])) * (w.size + sum(a.size for a in v.values()))
+    if np.isfinite(room) and not abs(left - right) <= room:
+        sentence = f"⟨w, Jv⟩ = {left:.17g} and ⟨Jᵀw, v⟩ = {right:.17g}: forward and reverse mode disagree"
+        yield Clash("adjointness", forward.question.query.id, (forward.record.target,), sentence)
+
+
+def _given(answer: Mapping[str, Array | None], key: str) -> Array:
+    array = answer[key]
+    assert array is not None
+    return array
+
+
+def _modes(members: Sequence[Verdict]) -> Iterator[Clash]:
+    """The ways of using one framework against its plain one."""
+    families: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in members:
+        families[verdict.record.target.partition(":")[0]].append(verdict)
+    for family in families.values():
+        first, *others = sorted(family, key=lambda v: v.record.target)
+        for other in others:
+            if other.record.environment == first.record.environment or other.record.target == first.record.target:
+                continue
+            keys = [key for key in first.record.answer if agree(first, other, key) is False]
+            if keys:
+                by = f" by {', '.join(keys)}" if keys != [""] else ""
+                names = (first.record.target, other.record.target)
+                yield Clash(
+                    "modes", first.question.query.id, names, f"{names[0]} and {names[1]} answer differently{by}"
+                )
+
+
+def _alone(members: Sequence[Verdict]) -> Iterator[Clash]:
+    for key in members[0].question.query.keys:
+        groups = clusters(members, key)
+        if len(groups) < 2:
+            continue
+        largest = max(map(len, groups))
+        for group in groups:
+            if len(group) == 1 and largest >= 2:
+                name = group[0].record.target
+                others = sorted(v.record.target for g in groups if len(g) == largest for v in g)
+                by = f" by {key}" if key else ""
+                sentence = f"{name} stands alone{by} against {', '.join(others)}"
+                yield Clash("alone", members[0].question.query.id, (name,), sentence)
+
+
+def clusters(members: Sequence[Verdict], key: str) -> list[list[Verdict]]:
+    """The verdicts on one query grouped by agreement; those that can't be compared are left out."""
+    groups: list[list[Verdict]] = []
+    for verdict in members:
+        if verdict.record.answer.get(key) is None:
+            continue
+        opinions = [(group, agree(group[0], verdict, key)) for group in groups]
+        if any(opinion is None for _, opinion in opinions):
+            continue
+        home = next((group for group, opinion in opinions if opinion), None)
+        if home is None:
+            groups.append([verdict])
+        else:
+            home.append(verdict)
+    return groups
