@@ -71,6 +71,10 @@ class Program:
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, Argument], ...]
 
+    def __hash__(self) -> int:
+        """Of its text and names: a slice in a node has no hash before Python 3.12."""
+        return hash((self.text, self.names))
+
     @property
     def output(self) -> Argument:
         """What a function returns."""
