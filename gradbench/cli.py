@@ -278,6 +278,26 @@ def schema() -> None:
 
 
 @cli.command()
+@selecting
+@_many("--liar", "Run these liars alone.")
+def selfcheck(**options: Any) -> int:
+    """Run adapters that lie over the cases, and say which lies the cases catch."""
+    from gradbench.errors import suggestion
+    from gradbench.plan import plan
+    from gradbench.selfcheck import LIARS, lines
+    from gradbench.selfcheck import selfcheck as check
+
+    for name in options["liar"]:
+        if name not in LIARS:
+            raise BadOption(f"unknown liar {name!r}; {suggestion(name, LIARS)}")
+    options["dtype"] = options["dtype"] or ("float64",)
+    found = check(plan(_load(options["paths"]), _selection(options)), options["liar"] or LIARS)
+    for line in lines(found):
+        click.echo(line)
+    return WORSE if any(score.is_alive for score in found.scores) else OK
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of a shell, to be evaluated by it."""

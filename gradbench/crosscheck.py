@@ -114,7 +114,7 @@ def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
                 apart = np.abs(turned - _wide(lower))
                 broken = ~(apart <= room) & np.isfinite(room)
             if broken.any():
-                worst = float(np.nanmax(np.where(broken, apart, -1.0)))
+                worst = float(np.max(np.where(broken & ~np.isnan(apart), apart, 0.0)))
                 sentence = f"the Hessian by {a},{b} isn't the transpose of that by {b},{a}: they differ by {worst:.3g}"
                 yield Clash("symmetry", query.id, (verdict.record.target,), sentence)
 

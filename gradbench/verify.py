@@ -16,7 +16,7 @@ from typing import Any
 from gradbench import __version__, registry, runner
 from gradbench.device import Device
 from gradbench.oracle import LADDER, REFERENCES
-from gradbench.query import Question
+from gradbench.query import Operator, Question
 from gradbench.record import Outcome, Record, Run, Status, Target, Writer, read
 from gradbench.registry import Entry
 
@@ -35,12 +35,20 @@ def jobs(targets: Iterable[Entry], questions: Sequence[Question], device: Device
     """What each worker is to do; references and CPU-only targets stay on the CPU."""
     found = []
     for entry in targets:
-        asked = [q for q in questions if q.query.rules] if entry.by_hand else list(questions)
+        asked = [q for q in questions if is_by_hand(q)] if entry.by_hand else list(questions)
         where = device if device.kind in entry.devices else Device()
         if asked:
             found.append(runner.Job(entry, where, asked))
     order = {name: i for i, name in enumerate(HEAVY)}
     return sorted(found, key=lambda job: order.get(job.entry.framework, len(order)))
+
+
+def is_by_hand(question: Question) -> bool:
+    """Whether the case has this derivative, or one that gives it, written by hand."""
+    rules = question.query.rules
+    # A reverse pass gives the gradient too, at a cotangent of 1; and whoever has one has the function.
+    given = {*rules, Operator.VALUE, *([Operator.GRADIENT] if Operator.VJP in rules else [])}
+    return bool(rules) and question.query.operator in given
 
 
 def header(**facts: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from gradbench.errors import Unsupported
 from gradbench.language import parse
 from gradbench.numeric import OPS
@@ -17,7 +18,19 @@ from gradbench.shapes import Spec
 
 ALL = {**OPS, **INTERNAL_OPS, "asarray": np.asarray}
 
-FLAT = {"sign", "floor", "ceil", "trunc", "round", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
+FLAT = {
+    "sign",
+    "floor",
+    "ceil",
+    "trunc",
+    "round",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "equal",
+    "not_equal",
+}
 LOGIC = {"logical_and", "logical_or", "logical_not"}
 
 
@@ -50,11 +63,13 @@ def check_vjp(text, h=1e-3, rel=1e-6, constants=None, **x):
     w = draw(zlib.crc32(text.encode()), y.shape, 0.5, 1.5)
     found = evaluate(derived, ALL, {**fixed, "cotangent": w})
     assert set(found) == set(x)
-    for name in x:
-        right = central(lambda a, name=name: np.sum(w * evaluate(program, ALL, {**fixed, name: a})), x[name], h)
-        assert np.shape(found[name]) == x[name].shape, name
+    for name, value in x.items():
+        right = central(lambda a, name=name: np.sum(w * evaluate(program, ALL, {**fixed, name: a})), value, h)
+        assert np.shape(found[name]) == value.shape, name
         size = np.max(np.abs(right), initial=1e-3)
-        np.testing.assert_allclose(found[name].reshape(-1), right, rtol=rel, atol=rel * size, err_msg=f"{text} by {name}")
+        np.testing.assert_allclose(
+            found[name].reshape(-1), right, rtol=rel, atol=rel * size, err_msg=f"{text} by {name}"
+        )
 
 
 def hessian_of(program, x, fixed):
@@ -74,12 +89,10 @@ def hessian_of(program, x, fixed):
 
 
 def check_hessian(text, h=1e-3, rel=1e-6, symmetric=True, **fixed):
-    for name in fixed:
+    for name, value in fixed.items():
         found, first, values = hessian_of(parse(text, list(fixed)), name, fixed)
         values = {key: value for key, value in values.items() if key in first.names}
-        right = central(
-            lambda a, n=name, f=first, v=values: evaluate(f, ALL, {**v, n: a})[n].reshape(-1), fixed[name], h
-        )
+        right = central(lambda a, n=name, f=first, v=values: evaluate(f, ALL, {**v, n: a})[n].reshape(-1), value, h)
         scale = np.max(np.abs(right), initial=1e-3)
         np.testing.assert_allclose(found, right, rtol=rel, atol=rel * scale, err_msg=f"{text} by {name}")
         if symmetric:
@@ -233,7 +246,15 @@ def test_what_moves_entries_about_has_its_second_derivative(text):
 
 def test_shapes_of_no_axes_have_derivatives():
     x = np.asarray(1.7)
-    for text in ("reshape(x, (1, 1))", "expand_dims(x)", "broadcast_to(x, (2, 3))", "pad(x, ())", "x[None]", "x[...]", "flip(x)"):
+    for text in (
+        "reshape(x, (1, 1))",
+        "expand_dims(x)",
+        "broadcast_to(x, (2, 3))",
+        "pad(x, ())",
+        "x[None]",
+        "x[...]",
+        "flip(x)",
+    ):
         check_vjp(text, x=x)
 
 
@@ -282,7 +303,9 @@ def test_the_derivative_of_a_product_by_either_factor(text):
     check_hessian(f"sum(({text}) ** 2)", x=draw(1, one), y=draw(2, other))
 
 
-@pytest.mark.parametrize("text", ["einsum('ij->', x)", "einsum('ii->i', x)", "einsum('ii->', x)", "einsum('ij->ji', x)"])
+@pytest.mark.parametrize(
+    "text", ["einsum('ij->', x)", "einsum('ii->i', x)", "einsum('ii->', x)", "einsum('ij->ji', x)"]
+)
 def test_an_einsum_of_one_operand_has_a_derivative(text):
     check_vjp(text, x=draw(1, (3, 3)))
 

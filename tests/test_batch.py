@@ -179,3 +179,11 @@ def test_many_points_are_evaluated_in_parts(monkeypatch):
     program = parse("return sum(outer(x, x))", ["x"])
     x = draw(2)
     np.testing.assert_allclose(batch.values(program, {"x": x}, {}, "float64"), x.sum(1) ** 2, rtol=1e-14)
+
+
+def test_options_that_are_numbers_are_rounded_too_and_whole_exponents_are_not():
+    program = parse("return leaky_relu(x, negative_slope=0.3) + x ** 301 + clip(x, max=0.1)", ["x"])
+    (found,) = batch.values(program, {"x": np.array([-1.0])}, {}, "bfloat16")
+    assert found == -float(np.asarray(0.3, "bfloat16")) - 1 - 1
+    (odd,) = batch.values(parse("return x ** 0.3", ["x"]), {"x": np.array([2.0])}, {}, "bfloat16")
+    assert odd == 2.0 ** float(np.asarray(0.3, "bfloat16"))

@@ -37,6 +37,10 @@ MAX_ENTRIES: Final = 400
 """Expressions in one answer."""
 MAX_NODES: Final = 30_000
 """Different subexpressions in one answer."""
+MAX_WORK: Final = 12_000
+"""Subexpressions of the function times derivatives: about as many milliseconds."""
+MIN_SHARED: Final = 2_000
+"""Subexpressions in one answer, from which on those that are equal are computed once (lambdify's `cse`)."""
 
 
 class _Printer(SciPyPrinter):  # type: ignore[misc]  # SymPy has no types
@@ -78,21 +82,34 @@ def _compiled(symbols: Sequence[Expr], expressions: Sequence[Expr]) -> Callable[
     Raises:
         Unsupported: There are too many expressions, or there is one that SymPy can't compute.
     """
-    if len(expressions) > MAX_ENTRIES:
-        raise Unsupported(f"{len(expressions)} expressions in one answer; up to {MAX_ENTRIES} are tried")
-    seen: set[Expr] = set()
+    _bounded(len(expressions), MAX_ENTRIES, "expressions in one answer")
+    sizes = _sizes(expressions)
+    _bounded(len(sizes), MAX_NODES, "different subexpressions")
+    left = next((one for one in sizes if isinstance(one, _UNEVALUATED)), None)
+    if left is not None:
+        raise Unsupported(f"SymPy leaves {str(left)[:80]} as it is")
+    # Sharing subexpressions builds each of them anew, which takes long for Max and is of no use where little is shared.
+    shared = sum(sizes[one] for one in expressions) > MIN_SHARED
+    return sympy.lambdify(symbols, list(expressions), ["scipy", "numpy"], printer=_Printer(_SETTINGS), cse=shared)  # type: ignore[no-any-return]
+
+
+def _sizes(expressions: Iterable[Expr]) -> dict[Expr, int]:
+    """For each different subexpression, how many there are in it when it is written out."""
+    sizes: dict[Expr, int] = {}
     todo = list(expressions)
     while todo:
-        one = todo.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        if isinstance(one, _UNEVALUATED):
-            raise Unsupported(f"SymPy leaves {str(one)[:80]} as it is")
-        if len(seen) > MAX_NODES:
-            raise Unsupported(f"more than {MAX_NODES} different subexpressions")
-        todo.extend(one.args)
-    return sympy.lambdify(symbols, list(expressions), ["scipy", "numpy"], printer=_Printer(_SETTINGS), cse=True)  # type: ignore[no-any-return]
+        one = todo[-1]
+        missing = [] if one in sizes else [part for part in one.args if part not in sizes]
+        if missing:
+            todo.extend(missing)
+        else:
+            sizes[todo.pop()] = 1 + sum(sizes[part] for part in one.args)
+    return sizes
+
+
+def _bounded(count: int, limit: int, what: str) -> None:
+    if count > limit:
+        raise Unsupported(f"{count} {what}; up to {limit} are tried")
 
 
 @dataclass(frozen=True)
@@ -114,9 +131,7 @@ class _Symbolic:
         Raises:
             Unsupported: The inputs are too large, or a primitive isn't for complex numbers.
         """
-        size = sum(np.size(array) for array in x.values())
-        if size > MAX_INPUTS:
-            raise Unsupported(f"{size} symbols for the inputs; up to {MAX_INPUTS} are tried")
+        _bounded(sum(np.size(array) for array in x.values()), MAX_INPUTS, "symbols for the inputs")
         counter = itertools.count()
         symbols = {name: _symbols("x", array, counter) for name, array in x.items()}
         try:
@@ -130,6 +145,23 @@ class _Symbolic:
     def flat(self) -> list[Expr]:
         """The symbols of all inputs, in order."""
         return [symbol for array in self.x.values() for symbol in array.flat]
+
+    @property
+    def places(self) -> list[range]:
+        """Where in them each input's are."""
+        ends = list(itertools.accumulate(array.size for array in self.x.values()))
+        return [range(end - array.size, end) for end, array in zip(ends, self.x.values(), strict=True)]
+
+    def affords(self, derivatives: int, entries: int = 0) -> None:
+        """Refuses what takes too long.
+
+        Raises:
+            Unsupported: It would be too many derivatives of too large an expression, or too many of them.
+        """
+        _bounded(entries, MAX_ENTRIES, "expressions in one answer")
+        # Max compares its arguments pair by pair, and once more in each derivative.
+        weights = (1 + len(one.args) ** 2 * isinstance(one, (sympy.Max, sympy.Min)) for one in _sizes(self.y.flat))
+        _bounded(sum(weights) * derivatives, MAX_WORK, f"subexpressions times {derivatives} derivatives")
 
     def scalar(self, operator: Operator) -> Expr:
         """The one expression of a function whose output is a number."""
@@ -209,7 +241,12 @@ class SymPy:
         if device != "cpu":
             raise DeviceMissing(f"SymPy has no {device!r}")
         name = platform.processor() or platform.machine()
-        return {"device_name": name, "ground_types": GROUND_TYPES, "modules": ["scipy", "numpy"], "cse": True}
+        return {
+            "device_name": name,
+            "ground_types": GROUND_TYPES,
+            "modules": ["scipy", "numpy"],
+            "cse_from": MIN_SHARED,
+        }
 
     def versions(self) -> Mapping[str, str]:
         """Of SymPy, and of what evaluates its expressions."""
@@ -238,14 +275,19 @@ class SymPy:
 
     def gradient(self, f: Function, x: Arrays) -> dict[str, Array]:
         """`diff` by every symbol."""
-        return self._by_input(
-            f, x, Operator.GRADIENT, lambda s: [sympy.diff(s.scalar(Operator.GRADIENT), v) for v in s.flat]
-        )
+
+        def derive(s: _Symbolic) -> list[Expr]:
+            y = s.scalar(Operator.GRADIENT)
+            s.affords(len(s.flat))
+            return [sympy.diff(y, v) for v in s.flat]
+
+        return self._by_input(f, x, Operator.GRADIENT, derive)
 
     def vjp(self, f: Function, x: Arrays, cotangent: Array) -> dict[str, Array]:
         """`diff`, by every symbol, of the output weighted by symbols for the cotangent."""
 
         def derive(s: _Symbolic, w: Array) -> list[Expr]:
+            s.affords(len(s.flat))
             total = sympy.Add(*(a * b for a, b in zip(w.flat, s.y.flat, strict=True)))
             return [sympy.diff(total, v) for v in s.flat]
 
@@ -253,17 +295,20 @@ class SymPy:
 
     def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
         """`diff` of each output by every symbol, weighted by symbols for the tangents."""
-        return self._one(f, x, Operator.JVP, lambda s, *t: [_towards(y, s.flat, t) for y in s.y.flat], tangents)
+
+        def derive(s: _Symbolic, *t: Array) -> list[Expr]:
+            s.affords(len(s.flat))
+            return [_towards(y, s.flat, t) for y in s.y.flat]
+
+        return self._one(f, x, Operator.JVP, derive, tangents)
 
     def jacobian(self, f: Function, x: Arrays) -> dict[str, Array]:
         """`Matrix.jacobian`; shapes the output's and then the input's."""
 
         def derive(s: _Symbolic) -> list[Expr]:
-            _bounded(s.y.size * len(s.flat))
+            s.affords(len(s.flat), s.y.size * len(s.flat))
             table = sympy.Matrix(list(s.y.flat)).jacobian(s.flat)
-            columns = iter(range(len(s.flat)))
-            places = [[next(columns) for _ in array.flat] for array in s.x.values()]
-            return [table[i, j] for place in places for i in range(s.y.size) for j in place]
+            return [table[i, j] for place in s.places for i in range(s.y.size) for j in place]
 
         return self._by_input(f, x, Operator.JACOBIAN, derive)
 
@@ -271,11 +316,10 @@ class SymPy:
         """`sympy.hessian`; shapes one input's and then the other's."""
 
         def derive(s: _Symbolic) -> list[Expr]:
-            _bounded(len(s.flat) ** 2)
-            table = sympy.hessian(s.scalar(Operator.HESSIAN), s.flat)
-            columns = iter(range(len(s.flat)))
-            places = [[next(columns) for _ in array.flat] for array in s.x.values()]
-            return [table[i, j] for rows in places for columns_ in places for i in rows for j in columns_]
+            y, count = s.scalar(Operator.HESSIAN), len(s.flat)
+            s.affords(count + count**2, count**2)
+            table = sympy.hessian(y, s.flat)
+            return [table[i, j] for rows in s.places for columns in s.places for i in rows for j in columns]
 
         return self._by_input(f, x, Operator.HESSIAN, derive)
 
@@ -283,7 +327,9 @@ class SymPy:
         """`diff`, by every symbol, of the derivative along symbols for the tangents."""
 
         def derive(s: _Symbolic, *t: Array) -> list[Expr]:
-            slope = _towards(s.scalar(Operator.HVP), s.flat, t)
+            y, count = s.scalar(Operator.HVP), len(s.flat)
+            s.affords(count + count**2)
+            slope = _towards(y, s.flat, t)
             return [sympy.diff(slope, v) for v in s.flat]
 
         return self._by_input(f, x, Operator.HVP, derive, tangents)
@@ -292,6 +338,7 @@ class SymPy:
         """`diff` of each output, so often by each of the 0-d inputs."""
 
         def derive(s: _Symbolic) -> list[Expr]:
+            s.affords(2 ** sum(orders.values()))
             times = [(s.x[name][()], n) for name, n in orders.items() if n]
             return [sympy.diff(y, *times) if times else y for y in s.y.flat]
 
@@ -338,8 +385,3 @@ class SymPy:
 def _towards(y: Expr, symbols: Sequence[Expr], tangents: Sequence[Array]) -> Expr:
     moves = [move for array in tangents for move in array.flat]
     return sympy.Add(*(sympy.diff(y, v) * move for v, move in zip(symbols, moves, strict=True)))
-
-
-def _bounded(entries: int) -> None:
-    if entries > MAX_ENTRIES:
-        raise Unsupported(f"{entries} expressions in one answer; up to {MAX_ENTRIES} are tried")

@@ -135,8 +135,8 @@ class _Reverse:
     def _answer(self, index: int) -> Term:
         spec = self.tape.entries[index]
         if index in self.cotangents:
-            found: Term = self.cotangents[index].spread(spec.shape)
-            return found
+            found: Term = self.cotangents[index]
+            return found.spread(spec.shape)
         return self.tape.filled(0, spec.shape)
 
     def pull(self, node: Node, index: int) -> None:

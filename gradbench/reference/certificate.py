@@ -7,6 +7,7 @@ both sides. And wherever both rule sets have an answer, the two must overlap.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class Certificate(Settlement):
         cells = Cells.of(found)
         bad = ~each(lambda ball: ball.is_finite(), found)
         if bad.any():
-            cells.status[bad] = str(blame(sweep))
+            cells.status[bad] = str(blame(sweep, len(sweep.program.nodes)))
 
         def check() -> None:
             for ball, other in zip(found.flat, self.terms(self.problem.nothing(), 0, None).flat, strict=False):
@@ -71,7 +72,7 @@ class Certificate(Settlement):
         """The cotangent times the Jacobian."""
         back, sweep = self.reverse(lambda: self.problem.pullback(cotangent), ())
         cells = {name: Cells.of(back[name]) for name in self.problem.inputs}
-        self.settle(cells, sweep, lambda v: _boxed(weighted(self.slopes(v, 1, sweep), cotangent)))
+        self.settle(cells, sweep, lambda v: _boxed(weighted(self.slopes(v, 1, sweep), cotangent)), cotangent)
         self.checks.append(lambda: self.agree(sweep, back, cotangent))
         return cells
 
@@ -90,10 +91,13 @@ class Certificate(Settlement):
 
     def _jvp(self) -> dict[str, Cells]:
         tangents = self.tangents()
-        _, sweep = self.problem.value()
+        weights = self.drawn(self.problem.shape)
+        back, sweep = self.reverse(lambda: self.problem.pullback(weights), ())
         try:
             found = self.slopes(tangents, 1, sweep)
         except Unsupported:
+            if self.alone:
+                raise
             forward, sweep = self.problem.pushforward(tangents)
             cells = Cells.of(forward)
             self.opened(cells, sweep)
@@ -102,12 +106,13 @@ class Certificate(Settlement):
         for index, slope in np.ndenumerate(found):
             cells.put(index, slope.status, slope.left, slope.right)
             cells.outer[index] = slope.left.union(slope.right)
-        if any(slope.left is not slope.right for slope in found.flat) and sum(self.problem.sizes.values()) > 1:
+        smooth = not (sweep.edges or sweep.hulls) and all(
+            ball.is_finite() for row in back.values() for ball in row.flat
+        )
+        if not smooth and sum(self.problem.sizes.values()) > 1:
             self._additive(cells, tangents, found, sweep)
 
         def check() -> None:
-            weights = self.drawn(self.problem.shape)
-            back, sweep = self.reverse(lambda: self.problem.pullback(weights), ())
             if not sweep.edges:
                 self.overlap(inner(back, tangents), weighted(found, weights).right)
 
@@ -143,7 +148,7 @@ class Certificate(Settlement):
                     found = found + _mixed(slope, a, b, sweep).times(weight)
             return _boxed(found)
 
-        self.settle(cells, sweep, ask)
+        self.settle(cells, sweep, ask, filled(self.problem.shape, 1))
 
         def check() -> None:
             if not sweep.edges:
@@ -161,12 +166,12 @@ class Certificate(Settlement):
             back = {f"{a},{b}": filled((*shapes[a], *shapes[b]), _NAN) for a in shapes for b in shapes}
             _, sweep = self.problem.value()
         cells = {key: Cells.of(array) for key, array in back.items()}
-        opened = {key: self.opened(one, sweep) for key, one in cells.items()}
+        opened = {key: self.opened(one, sweep, filled(self.problem.shape, 1)) for key, one in cells.items()}
         slope = self._along_lines(sweep)
         for (a, i), (b, j) in itertools.product(self.problem.units(), repeat=2):
             key, index = f"{a},{b}", (*i, *j)
             if opened[key][index]:
-                one = self.timed(lambda a=a, b=b, i=i, j=j: _mixed(slope, (a, i), (b, j), sweep))
+                one = self.asked(functools.partial(_mixed, slope, (a, i), (b, j), sweep))
                 cells[key].put(index, one.status, one.left, one.right)
 
         def check() -> None:
@@ -195,8 +200,7 @@ class Certificate(Settlement):
             direction = self.problem.nothing()
             for name, step in zip(orders, steps, strict=True):
                 direction[name] = lift(step)
-            part = self.slopes(direction, order, sweep)
-            part = np.frompyfunc(lambda slope, weight=weight: slope.times(weight), 1, 1)(part)
+            part = np.frompyfunc(Slope.times, 2, 1)(self.slopes(direction, order, sweep), weight)
             found = part if found is None else found + part
         cells = Cells.of(zeros(self.problem.shape))
         for index, slope in np.ndenumerate(np.asarray(found, object)):

@@ -29,7 +29,8 @@ from gradbench.reference.limits import (
     placed,
     put,
     rough,
-)
+    sharper,
+)  # fmt: skip
 from gradbench.reference.probe import Lines, Stencils, Survey
 from gradbench.reference.slope import Limit, Status
 from gradbench.shapes import Spec, output
@@ -247,8 +248,8 @@ class Questioned:
         pairs = np.stack([axes, np.broadcast_to(tangent, axes.shape)], axis=1)
         cross = Stencils(survey, pairs, (1, 1), self.ratio)
         survey.run()
-        first = lines.slopes()
-        noise = np.maximum(first.noise[:-1], first.noise[-1:])
+        first, quiet = lines.slopes(), lines.quiet()
+        noise = np.maximum(quiet[:-1], quiet[-1:])
         found = rough(cross.limits(noise), first.status[:-1], np.broadcast_to(first.status[-1:], noise.shape))
         return survey, self.by_name(placed(found, moved))
 
@@ -269,14 +270,14 @@ class Questioned:
             return survey, self.by_pair(table)
         lines = Lines(survey, axes, self.ratio)
         i, j = np.tril_indices(len(axes), -1)
+        twice = Stencils(survey, axes[:, None], (2,), self.ratio)
         cross = Stencils(survey, np.stack([axes[i], axes[j]], axis=1), (1, 1), self.ratio) if len(i) else None
         survey.run()
-        where = np.flatnonzero(moved)
-        put(table, where * self.n + where, lines.curvatures())
+        where, quiet = np.flatnonzero(moved), lines.quiet()
+        put(table, where * self.n + where, sharper(lines.curvatures(), twice.limits(quiet)))
         if cross is not None:
             first = lines.slopes()
-            mixed = cross.limits(np.maximum(first.noise[i], first.noise[j]))
-            mixed = rough(mixed, first.status[i], first.status[j])
+            mixed = rough(cross.limits(np.maximum(quiet[i], quiet[j])), first.status[i], first.status[j])
             put(table, where[i] * self.n + where[j], mixed)
             put(table, where[j] * self.n + where[i], mixed)
         return survey, self.by_pair(table)
@@ -305,20 +306,18 @@ class Questioned:
             raise Unsupported("higher derivatives of complex functions")
         axes = np.stack([np.eye(len(self.x))[self.places[name].start] for name in orders])
         if not all(self.moved()[self.places[name]].all() for name in orders):
-            return self.along(0 * axes[0])[0], {"": self.along(0 * axes[0])[1]}
+            axes, total = 0 * axes, 1  # by something that f doesn't depend on
         if total == 1:
             survey, limit = self.along(axes[0])
             return survey, {"": limit}
         survey = self.survey()
         lines = Lines(survey, axes, self.ratio)
-        cross = Stencils(survey, axes[None], tuple(orders.values()), self.ratio) if orders.keys() or total > 2 else None
+        cross = Stencils(survey, axes[None], tuple(orders.values()), self.ratio)
         survey.run()
+        found = cross.limits(np.max(lines.quiet(), axis=0, keepdims=True))
         if len(axes) == 1 and total == 2:
-            return survey, {"": self.folded(lines.curvatures())}
-        first = lines.slopes()
-        assert cross is not None
-        found = cross.limits(np.max(first.noise, axis=0, keepdims=True))
-        return survey, {"": self.folded(rough(found, *first.status[:, None]))}
+            return survey, {"": self.folded(sharper(lines.curvatures(), found))}
+        return survey, {"": self.folded(rough(found, *lines.slopes().status[:, None]))}
 
     def few(self, limit: int) -> None:
         """Refuses to move too many entries one by one."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradbench.reference.enclosure_array import ordered
 from gradbench.reference.enclosure_internal import clusters
+from gradbench.reference.enclosure_linalg import OPS
 from gradbench.reference.lift import FALSE, TRUE, Balls, lift, truths
 
 _HALF: Final = lift(0.5)
@@ -106,6 +107,7 @@ EDGES: Final[dict[str, Callable[..., bool]]] = {
     "xlog1py": lambda x1, x2: _any(lambda x, y: x.contains(0) and not y > -1, x1, x2),
     "gammainc": lambda _, x2: _any(lambda ball: not ball > 0, x2),
     "vector_norm": _norm,
+    "slogdet": lambda x: _any(lambda ball: ball.contains(0), OPS["det"](x)),  # its sign jumps
 }
 """By primitive; one that isn't here is continuous wherever its slope is finite."""
 

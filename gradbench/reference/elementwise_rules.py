@@ -13,13 +13,11 @@ from gradbench.reference.term import MISSING, Rule, Term, is_short
 
 def unit(x: Term) -> Term:
     """The derivative of abs(x): the sign, or for complex x its conjugate."""
-    found: Term = x.conj() / x.apply("abs") if x.is_complex else x.apply("sign")
-    return found
+    return x.conj() / x.apply("abs") if x.is_complex else x.apply("sign")
 
 
 def _pick(x: Term, above: Any, below: Any) -> Term:
-    found: Term = x.tape.apply("pick", x, above, below)
-    return found
+    return x.tape.apply("pick", x, above, below)
 
 
 # Arithmetic
@@ -99,8 +97,17 @@ _BINARY: Final[dict[str, Rule]] = {
 }
 
 
-# Elementwise: each entry is the derivative, to be multiplied by g. Where frameworks write different formulas, it is the
-# one that loses more digits, in the derivative or in that of the derivative: 1 - y*y as (1 - y) (1 + y).
+# Elementwise: each entry is the derivative, to be multiplied by g.
+
+
+def _one_less_square(x: Term) -> Term:
+    """1 - x*x, with the errors of both ways to write it.
+
+    Some write 1 - x*x, which loses its digits where x is near 1; some (1 - x) (1 + x), whose derivative, by reverse
+    accumulation (1 - x) - (1 + x), loses them where x is near 0.
+    """
+    above = 1 + x
+    return above - x * above
 
 
 def _bell(x: Term) -> Term:
@@ -148,8 +155,7 @@ def _silu(_y: Term, x: Term) -> Term:
 
 
 def _polygamma(_y: Term, x: Term, n: int) -> Term:
-    found: Term = x.apply("polygamma", n=n + 1)
-    return found
+    return x.apply("polygamma", n=n + 1)
 
 
 def _bessel_j(_y: Term, x: Term, n: int) -> Term:
@@ -163,7 +169,7 @@ def _bessel_i(y: Term, x: Term, n: int, scaled: bool) -> Term:
     near = [
         x.apply(words[k]) if k < len(words) else x.apply("bessel_i", n=k, scaled=scaled) for k in (abs(n - 1), n + 1)
     ]
-    slope: Term = near[0] if n == 0 else (near[0] + near[1]) / 2
+    slope = near[0] if n == 0 else (near[0] + near[1]) / 2
     return slope - x.apply("sign") * y if scaled else slope
 
 
@@ -194,10 +200,10 @@ _ELEMENTWISE: Final[dict[str, Callable[..., Term]]] = {
     "atan": lambda _y, x: 1 / (1 + x * x),
     "sinh": lambda _y, x: x.apply("cosh"),
     "cosh": lambda _y, x: x.apply("sinh"),
-    "tanh": lambda y, _x: (1 - y) * (1 + y),
+    "tanh": lambda y, _x: _one_less_square(y),
     "asinh": lambda _y, x: (x * x + 1).apply("rsqrt"),
     "acosh": lambda _y, x: (x * x - 1).apply("rsqrt"),
-    "atanh": lambda _y, x: 1 / ((1 - x) * (1 + x)),
+    "atanh": lambda _y, x: 1 / _one_less_square(x),
     "sinc": _sinc,
     "erf": lambda _y, x: 2 * (-(x * x)).apply("exp") / x.tape.pi.apply("sqrt"),
     "erfc": lambda _y, x: -2 * (-(x * x)).apply("exp") / x.tape.pi.apply("sqrt"),

@@ -24,7 +24,7 @@ from gradbench.errors import BadOption, DeviceMissing
 from gradbench.program import Program
 from gradbench.query import Array, Query
 from gradbench.reference.difference_query import MAX_ORDER, Questioned
-from gradbench.reference.limits import FIELDS, columns, nothing, rough
+from gradbench.reference.limits import FIELDS, columns, nothing, rough, sharper
 from gradbench.reference.probe import LEVELS, Lines, Stencils, Survey
 from gradbench.reference.slope import Limit, Status
 
@@ -92,10 +92,13 @@ def derivative(
         survey.run()
         return host.shaped(nothing(1, survey.answers.shape[-1]), (), survey)
     lines = Lines(survey, along.reshape(1, -1), ratio)
-    cross = Stencils(survey, along.reshape(1, 1, -1), (order,), ratio) if order > 2 else None
+    cross = Stencils(survey, along.reshape(1, 1, -1), (order,), ratio) if order > 1 else None
     survey.run()
-    limit = lines.slopes() if order == 1 else lines.curvatures()
-    return host.shaped(limit if cross is None else rough(cross.limits(limit.noise), limit.status), (), survey)
+    if cross is None:
+        return host.shaped(lines.slopes(), (), survey)
+    curvatures, found = lines.curvatures(), cross.limits(lines.quiet())
+    limit = sharper(curvatures, found) if order == 2 else rough(found, curvatures.status)
+    return host.shaped(limit, (), survey)
 
 
 def jacobian(f: Callable[[Array], Any], x: Any, *, ratio: int = 8, vectorized: bool = True) -> Derivative:

@@ -39,9 +39,7 @@ _TABLE: Final = (
     # The cofactors of a square matrix: det(x) inv(x)^T where x is invertible; a polynomial in its entries.
     Primitive("cofactor(x)", "square", "internal"),
     # Of the symmetric part of x: eigenvalues (..., n) ascending, and eigenvectors (..., n, n) as columns.
-    Primitive(
-        "eigh(x)", "eigh", "internal", kinks="a repeated eigenvalue", results=("eigenvalues", "eigenvectors")
-    ),
+    Primitive("eigh(x)", "eigh", "internal", kinks="a repeated eigenvalue", results=("eigenvalues", "eigenvectors")),
     # x (..., m, n) = u diag(s) v^T with u (..., m, k), s (..., k) descending, v (..., n, k), k = min(m, n).
     Primitive("svd(x)", "svd", "internal", kinks="a singular value that repeats or is 0", results=("u", "s", "v")),
     # The complex conjugate and the real part. They occur in reverse passes of complex functions alone.
@@ -124,4 +122,3 @@ _RULES: Final[dict[str, Callable[[Sequence[Any], Mapping[str, Any]], Any]]] = {
     "svd": _svd,
     "real": _real,
 }
-

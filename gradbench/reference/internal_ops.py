@@ -33,7 +33,7 @@ def _quietly(f: Callable[..., Any]) -> Callable[..., Any]:
 def pick(x: Array, above: Array, below: Array) -> Array:
     """`above` where x > 0, `below` where x < 0, their mean where x is 0, and NaN where x is."""
     zero = x == 0
-    found = np.where(x > 0, above, below)
+    found: Array = np.where(x > 0, above, below)
     if np.any(zero):
         found = np.where(zero, above / 2 + below / 2, found)
     return np.where(x != x, x, found)  # noqa: PLR0124  # NaN, also among objects
@@ -41,12 +41,12 @@ def pick(x: Array, above: Array, below: Array) -> Array:
 
 def share(x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
     """1/k at the k largest entries over the axes, 0 elsewhere."""
-    largest = x == np.max(x, axis=axis, keepdims=True)
+    largest: Array = x == np.max(x, axis=axis, keepdims=True)
     return largest / np.sum(largest, axis=axis, keepdims=True)
 
 
 def permute_like(x: Array, key: Array, *, axis: int = -1, inverse: bool = False) -> Array:
-    """x in the order that sorts `key`, or back from it."""
+    """The entries in the order that sorts `key`, or back from it."""
     order = np.argsort(key, axis=axis, kind="stable")
     if inverse:
         order = np.argsort(order, axis=axis)

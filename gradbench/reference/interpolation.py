@@ -33,6 +33,6 @@ def interpolation(orders: tuple[int, ...]) -> Iterator[tuple[Any, tuple[int, ...
 
 
 def _form(i: tuple[int, ...], j: tuple[int, ...], degree: int) -> int:
-    return (
-        math.factorial(degree) // math.prod(map(math.factorial, i)) * math.prod(a**b for a, b in zip(j, i, strict=True))
-    )
+    multinomial = math.factorial(degree) // math.prod(math.factorial(k) for k in i)
+    powers: int = math.prod(a**b for a, b in zip(j, i, strict=True))
+    return multinomial * powers

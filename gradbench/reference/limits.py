@@ -102,6 +102,12 @@ def placed(limit: Limit, moved: Array) -> Limit:
     return table
 
 
+def sharper(curvatures: Limit, differences: Limit) -> Limit:
+    """Second derivatives from steps made for them, where those along the lines have nothing against it."""
+    smooth = (curvatures.status == Status.OK) | (curvatures.status == Status.UNRESOLVED)
+    return Limit(*(np.where(smooth, getattr(differences, name), getattr(curvatures, name)) for name in FIELDS))
+
+
 def negated(limit: Limit) -> Limit:
     """The limit times -1, for df/dx - i df/dy."""
     return replace(limit, value=-limit.value, left=-limit.left, right=-limit.right)

@@ -111,7 +111,7 @@ def _einsum_one(g: Term, right: str, terms: Sequence[str], operands: Sequence[Te
 
 
 def _on_diagonal(g: Term, shape: Sequence[int]) -> Term:
-    """g (..., k), or a number for each matrix (..., 1), on the main diagonals of zeros of the shape (..., n, m)."""
+    """Zeros (..., n, m) with g (..., k), or one number for each matrix (..., 1), on their main diagonals."""
     rows, columns = shape[-2:]
     if rows > columns and g.shape[-1] > 1:
         return _on_diagonal(g, (*shape[:-2], columns, rows)).T
@@ -185,7 +185,7 @@ def _expm(g: Term, _y: Term, x: Term) -> tuple[Term]:
     n = x.shape[-1]
     zero = x.tape.filled(0, x.shape)
     rows = [x.tape.apply("concat", pair, axis=-1) for pair in ([x.T, g], [zero, x.T])]
-    block: Term = x.tape.apply("concat", rows, axis=-2)
+    block = x.tape.apply("concat", rows, axis=-2)
     return (block.apply("expm").at(..., slice(0, n), slice(n, 2 * n)),)
 
 
@@ -203,7 +203,7 @@ def _solve_triangular(g: Term, y: Term, x1: Term, x2: Term, lower: bool) -> tupl
 
 def _solved(g: Term, y: Term, x1: Term, x2: Term, name: str, **statics: Any) -> tuple[Term, Term]:
     up, answer = (_column(g), _column(y)) if x2.rank == 1 else (g, y)
-    back: Term = x1.T.apply(name, up, **statics)
+    back = x1.T.apply(name, up, **statics)
     left = -(back @ answer.T)
     return left.gathered(x1.shape), back.reshape(x2.shape) if x2.rank == 1 else back
 
@@ -212,7 +212,7 @@ def _solved(g: Term, y: Term, x1: Term, x2: Term, name: str, **statics: Any) -> 
 
 
 def _eigvalsh(g: Term, _y: Term, x: Term) -> tuple[Term]:
-    _, vectors = x.apply("eigh")
+    _, vectors = x.several("eigh")
     return (_columns(vectors, g) @ vectors.T,)
 
 
@@ -239,7 +239,7 @@ def _gap(values: Term) -> Term:
 
 
 def _svdvals(g: Term, _y: Term, x: Term) -> tuple[Term]:
-    u, _, v = x.apply("svd")
+    u, _, v = x.several("svd")
     return (_columns(u, g) @ v.T,)
 
 

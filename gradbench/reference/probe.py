@@ -15,11 +15,14 @@ from typing import Final
 import numpy as np
 
 from gradbench.query import Array
-from gradbench.reference.slope import Limit, Samples, curvature, higher, slope
+from gradbench.reference.slope import Limit, Samples, curvature, higher, slope, still
 
 LEVELS: Final = {8: 12, 4: 18, 2: 35}
 """How many steps a ladder has, by the ratio from one to the next: 33, 45 or 79 evaluations with 9 for the noise."""
-SPAN: Final = 34
+SPAN: Final = {1: 34, 2: 24, 3: 14, 4: 12}
+"""How many powers of two below the point's own size steps go, by the order of the derivative: noise grows with it."""
+FINER: Final = {1: 3, 2: 2, 3: 1, 4: 1}
+"""The most powers of two from one step to the next, by the order: it costs that much noise to miss the best step."""
 CLOSE: Final = np.array([-4, -3, -2, -1, 0, 1, 2, 3, 4])
 BLOCK: Final = 2**16
 """Columns that are worked on together, for the sake of memory."""
@@ -77,7 +80,7 @@ class Reach:
     place: Array
 
 
-def reach(x: Array, directions: Array, ratio: int) -> Reach:
+def reach(x: Array, directions: Array, ratio: int, order: int = 1) -> Reach:
     """How far to step from x, of shape (n), along each direction, of shape (lines, n); none of them is 0."""
     with np.errstate(divide="ignore"):
         inverse = np.where(directions != 0, 1 / np.abs(directions), np.nan)
@@ -87,11 +90,11 @@ def reach(x: Array, directions: Array, ratio: int) -> Reach:
     near = np.fmin.reduce(np.where(far == 0, np.nan, far), axis=1)
     small = np.minimum(np.where(np.isnan(near), large, near), large)
     top = _exponent(large) - 2
-    low = _exponent(small) - SPAN
+    low = _exponent(small) - SPAN[order]
     # Far out (sin at 1e12) the function may still vary on the scale of 1, as long as x can be told from x + h.
     out = _exponent(large) - _exponent(unit)
     low = np.where(out > 30, np.maximum(np.minimum(low, _exponent(unit) - 6), _exponent(place) - 48), low)
-    columns = [_rungs(t, lo, ratio) for t, lo in zip(top.tolist(), low.tolist(), strict=True)]
+    columns = [_rungs(t, lo, ratio, order) for t, lo in zip(top.tolist(), low.tolist(), strict=True)]
     close = np.where(place > 0, _exponent(place), _exponent(unit)) - 46
     return Reach(np.array(columns).T, close, place)
 
@@ -100,15 +103,15 @@ def _exponent(x: Array) -> Array:
     return np.floor(np.log2(x, out=np.zeros_like(x), where=x > 0))
 
 
-def _rungs(top: float, low: float, ratio: int) -> Array:
+def _rungs(top: float, low: float, ratio: int, order: int) -> Array:
     """The exponents from the top: in equal steps, wider ones if the span asks for it, two clusters if it is huge."""
-    count, each = LEVELS[ratio], ratio.bit_length() - 1
+    count, each = LEVELS[ratio], min(ratio.bit_length() - 1, FINER[order])
     if top - low <= each * (count - 1) + 3:
         return top - each * np.arange(count)
     if top - low <= 60:
         return np.round(np.linspace(top, low, count))
     half = count // 2
-    return np.concatenate([top - each * np.arange(half), low + SPAN - 2 - each * np.arange(count - half)])
+    return np.concatenate([top - each * np.arange(half), low + SPAN[order] - 2 - each * np.arange(count - half)])
 
 
 class Lines:
@@ -159,6 +162,11 @@ class Lines:
         """The second derivative along each line, of shape (lines, m)."""
         return self._each(curvature)
 
+    def quiet(self) -> Array:
+        """The noise of f that points next to each other show, of shape (lines, m)."""
+        found: Array = still(self.samples(slice(None), slice(None))).min(axis=0)
+        return found
+
     def _each(self, limit: Callable[[Samples], Limit]) -> Limit:
         m, lines = self.found[3]()[0].shape[-1], len(self.directions)
         wide = max(1, BLOCK // max(m, 1))
@@ -182,12 +190,13 @@ class Stencils:
         """Directions of shape (stencils, p, n), none of them 0; of each the derivative of the order given for it."""
         self.orders = orders
         count, p, n = directions.shape
-        along = reach(survey.x, directions.reshape(-1, n), ratio)
+        total = min(sum(orders), max(SPAN))
+        along = reach(survey.x, directions.reshape(-1, n), ratio, total)
         exponents = along.exponents.reshape(-1, count, p)
         # Two steps of the highest differences reach as far as one step of a ladder would.
         top = exponents[0] - (1 if max(orders) > 2 else 0)
         down = np.max(exponents[0] - exponents[-1], axis=1)
-        levels = [_rungs(0, -span, ratio) for span in down.tolist()]
+        levels = [_rungs(0, -span, ratio, total) for span in down.tolist()]
         self.steps = np.exp2(np.array(levels).T)[..., None]
         self.scale = np.exp2(np.sum(top * np.array(orders), axis=1))[:, None]
         grid = list(itertools.product(*(CENTRAL[order].items() for order in orders)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradbench import shapes
 from gradbench.errors import Unsupported
-from gradbench.program import Program, Ref
+from gradbench.program import Program, Ref, resolve
 from gradbench.reference.adjoint import adjoint, cotangents
 from gradbench.reference.lift import Balls, filled, lift, zeros
 from gradbench.reference.sweep import Deadline, Sweep
@@ -136,6 +136,13 @@ class Problem:
         """The function itself, and the sweep that found it."""
         sweep = Sweep(self.program, self.inputs)
         return sweep.run(self.values, self.deadline)[""], sweep
+
+    def output(self, sweep: Sweep) -> Balls:
+        """The function itself, out of a sweep over it or over one of its derivatives, which all start with its nodes."""
+        argument, names = self.program.output, len(self.program.names)
+        if isinstance(argument, Ref) and argument.index >= names:
+            return lift(sweep.entries[argument.index + len(sweep.program.names) - names])
+        return lift(resolve(argument, sweep.entries, lift))
 
     def pullback(self, cotangent: Balls) -> tuple[Vector, Sweep]:
         """The cotangent times the Jacobian, and the sweep that found it."""

@@ -5,11 +5,11 @@ cotangent g of the answer y and the arguments x, all terms of one tape, and retu
 its shape or of one that was broadcast from it; None where nothing flows back, `MISSING` where no formula is known. Of a
 primitive with several results, g and y are tuples, and g has None for a result that nothing used.
 
-Formulas are those that frameworks write, in their spelling: tanh' is (1 - y)(1 + y), although that loses its digits
-where y is near 1, because what is replayed here is what they compute. Two things are different. A choice between the sides of
-a kink is `pick`, so that a number system can tell where the kink is. And no rule tests for equality to mend a single
-point, because such a patch is right for one derivative and wrong for the next one: where a patch applies, its own
-derivative is 0, and the second derivative of sinc at 0 is -pi^2/3.
+Formulas are those that frameworks write: tanh' is 1 - y*y, although that loses its digits where y is near 1, because
+what is replayed here is what they compute. Two things are different. A choice between the sides of a kink is `pick`,
+so that a number system can tell where the kink is. And no rule tests for equality to mend a single point, because such
+a patch is right for one derivative and wrong for the next one: where a patch applies, its own derivative is 0, and the
+second derivative of sinc at 0 is -pi^2/3.
 
 In complex arithmetic the convention is JAX's: the pairing is Re(g dx), and holomorphic rules have no conjugate.
 """
@@ -64,8 +64,7 @@ def _prod(g: Term, _y: Term, x: Term, axis: Axes, keepdims: bool) -> tuple[Term]
 def _before(x: Term) -> Term:
     """The products of the entries before each one along the last axis."""
     running = x.apply("cumulative_prod", axis=-1).at(..., slice(0, -1))
-    found: Term = running.apply("pad", width=(0, 0) * (x.rank - 1) + (1, 0), value=1)
-    return found
+    return running.apply("pad", width=(0, 0) * (x.rank - 1) + (1, 0), value=1)
 
 
 def _inverse(order: Sequence[int]) -> tuple[int, ...]:
@@ -163,8 +162,7 @@ def _cumulative_prod(g: Term, _y: Term, x: Term, axis: int) -> tuple[Term]:
 
 def _shifted(x: Term, by: int) -> Term:
     """The entries `by` places on along the last axis, and zeros where there are none."""
-    found: Term = x.at(..., slice(by, None)).apply("pad", width=(0, 0) * (x.rank - 1) + (0, by))
-    return found
+    return x.at(..., slice(by, None)).apply("pad", width=(0, 0) * (x.rank - 1) + (0, by))
 
 
 def _sort(g: Term, _y: Term, x: Term, axis: int) -> tuple[Term]:

@@ -6,6 +6,7 @@ and from both sides; what both know must overlap.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from types import NoneType
@@ -23,7 +24,7 @@ from gradbench.reference.onesided import Slope, Slopes, inner, slopes
 from gradbench.reference.problem import Problem, Vector
 from gradbench.reference.series import expand
 from gradbench.reference.series_ring import Undecided
-from gradbench.reference.sweep import Deadline, Sweep, TimeUp
+from gradbench.reference.sweep import Deadline, Sweep, TimeUp, blame
 
 arb: Final = flint.arb
 _NAN: Final = arb("nan")
@@ -55,6 +56,8 @@ class Settlement:
 
     Attributes:
         checked: Whether both rule sets had an answer the last time, and overlapped.
+        checks: The comparisons that are to be made of the last answer.
+        alone: Whether the series have to answer alone, as a primitive has no reverse rule.
     """
 
     def __init__(self, problem: Problem, query: Query, format: Format) -> None:
@@ -62,6 +65,7 @@ class Settlement:
         self.checked = False
         self.random = np.random.default_rng(0)
         self.checks: list[Callable[[], None]] = []
+        self.alone = False
 
     def check(self) -> None:
         """Compares the last answer with that of the other rule set, at the same precision.
@@ -74,18 +78,26 @@ class Settlement:
             check()
 
     def one_number(self) -> None:
+        """Makes sure that the output is one number.
+
+        Raises:
+            Unsupported: It isn't.
+        """
         if math.prod(self.problem.shape) != 1:
             raise Unsupported(f"the {self.query.operator} of an output of shape {list(self.problem.shape)}")
 
     def tangents(self) -> Vector:
+        """Those of the query."""
         given: Mapping[str, Any] = self.query.tangents or {}
         return {name: lift(given[name]) for name in self.problem.inputs}
 
     def reverse(self, pull: Callable[[], tuple[Vector, Sweep]], lead: tuple[int, ...]) -> tuple[Vector, Sweep]:
         """A reverse pass; NaN everywhere if a primitive has no reverse rule, and then the series are asked."""
+        self.alone = False
         try:
             return pull()
         except Unsupported:
+            self.alone = True
             nothing = {name: filled((*lead, *self.problem.specs[name].shape), _NAN) for name in self.problem.inputs}
             return nothing, self.problem.value()[1]
 
@@ -104,24 +116,36 @@ class Settlement:
             return each(lambda ball: not (self.format.tight(ball) or ball.rel_accuracy_bits() >= enough), cells.balls)
         return ~each(lambda ball: ball.is_finite(), cells.balls)
 
-    def opened(self, cells: Cells, sweep: Sweep) -> Any:
-        """The same; nothing is claimed of them any more."""
+    def opened(self, cells: Cells, sweep: Sweep, weights: Balls = None) -> Any:
+        """Which components are for the series to settle; nothing is claimed of them any more.
+
+        Where the function itself is not defined, it has no derivative either, whatever a rule says: 1 / x is finite
+        at -1, where log isn't.
+
+        Args:
+            cells: Of the shape of an input, or of the output and an input.
+            sweep: That found them.
+            weights: How much each component of the output counts, if cells have the shape of an input alone.
+        """
         opened = self._open(cells, sweep)
-        self._leave(cells, opened)
+        output = self.problem.output(sweep)
+        lost = ~each(lambda ball: ball.is_finite(), output)
+        if weights is not None:
+            lost = np.asarray(np.any(lost & each(lambda ball: not ball.is_zero(), weights)))
+        cells.status[opened] = str(Status.UNDECIDED)
+        cells.balls[opened | _spread(lost, opened)] = _NAN
+        if lost.any():
+            cells.status[_spread(lost, opened)] = str(blame(sweep, len(self.problem.program.nodes)))
         if sweep.edges:
             cells.outer[...] = _NAN
-        return opened
+        return opened & ~_spread(lost, opened)
 
-    def _leave(self, cells: Cells, opened: Any) -> None:
-        cells.status[opened] = str(Status.UNDECIDED)
-        cells.balls[opened] = _NAN
-
-    def settle(self, cells: dict[str, Cells], sweep: Sweep, ask: Ask) -> None:
+    def settle(self, cells: dict[str, Cells], sweep: Sweep, ask: Ask, weights: Balls = None) -> None:
         """Asks the series about each component of the inputs for which the reverse pass has left something open.
 
         Half of the time left is for that; what isn't done by then stays undecided.
         """
-        opened = {name: self.opened(one, sweep) for name, one in cells.items()}
+        opened = {name: self.opened(one, sweep, weights) for name, one in cells.items()}
         if not any(map(np.any, opened.values())):
             return
         limit = Deadline.after(self.problem.deadline.left / 2)
@@ -130,7 +154,7 @@ class Settlement:
             column = opened[name][(..., *index)]
             if not np.any(column) or limit.left < 0:
                 continue
-            found = self.timed(lambda name=name, index=index: ask(self.problem.unit(name, index)))
+            found = self.asked(functools.partial(ask, self.problem.unit(name, index)))
             for lead in np.ndindex(*np.shape(column)):
                 if column[lead]:
                     slope = found if isinstance(found, Slope) else found[lead]
@@ -139,11 +163,20 @@ class Settlement:
         if len(asked) > 1:
             self._probe(cells, asked, ask)
 
-    def timed(self, ask: Callable[[], Any]) -> Any:
+    def asked(self, ask: Callable[[], Any]) -> Any:
+        """What the series say; one undecided slope for all if there is no time, or if they have no rule.
+
+        Raises:
+            Unsupported: The reverse pass has none either.
+        """
         try:
             return ask()
         except TimeUp:
             return Slope(Status.UNDECIDED)
+        except Unsupported:
+            if self.alone:
+                raise
+            return Slope(Status.UNDECIDED, arb(0), arb(0))
 
     def _probe(self, cells: dict[str, Cells], asked: list[tuple[str, tuple[int, ...]]], ask: Ask) -> None:
         """Along random directions the components must add up: a function may have partial derivatives and no slope."""
@@ -151,7 +184,7 @@ class Settlement:
             v = self.problem.nothing()
             for name, index in asked:
                 v[name][index] = self.drawn(())[()]
-            found = self.timed(lambda v=v: ask(v))
+            found = self.asked(functools.partial(ask, v))
             for lead in np.ndindex(*cells[asked[0][0]].balls.shape[: _lead(cells, self.problem)]):
                 places = [(cells[name], (*lead, *index)) for name, index in asked]
                 if any(one.status[place] != Status.CERTIFIED for one, place in places):
@@ -218,9 +251,11 @@ class Settlement:
         return lift(np.asarray(np.where(self.random.random(shape) < 0.5, -sizes, sizes)))
 
     def direction(self) -> Vector:
+        """A random one."""
         return {name: self.drawn(self.problem.specs[name].shape) for name in self.problem.inputs}
 
     def sum_of(self, units: tuple[tuple[str, tuple[int, ...]], ...]) -> Vector:
+        """The direction in which each of some components grows."""
         v = self.problem.nothing()
         for name, index in units:
             v[name][index] = v[name][index] + arb(1)
@@ -228,17 +263,21 @@ class Settlement:
 
 
 def may_be_one(x: Slope, y: Slope) -> bool:
-    """Whether two derivatives may be the same number, on both sides."""
-    if not (x.has_sides and y.has_sides):
-        return False
-    return bool(x.left.overlaps(y.left) and x.right.overlaps(y.right) and x.left.overlaps(y.right))
+    """Whether two derivatives may be the same, on each side."""
+    return x.has_sides and y.has_sides and bool(x.left.overlaps(y.left) and x.right.overlaps(y.right))
+
+
+def _spread(lead: Any, whole: Any) -> Any:
+    """An array of the first axes of another, on all of them."""
+    return np.broadcast_to(lead.reshape(lead.shape + (1,) * (whole.ndim - lead.ndim)), whole.shape)
 
 
 def _lead(cells: dict[str, Cells], problem: Problem) -> int:
     """How many axes of the cells belong to the output."""
     name = problem.inputs[0]
-    return cells[name].balls.ndim - len(problem.specs[name].shape)
+    return int(cells[name].balls.ndim) - len(problem.specs[name].shape)
 
 
 def each(f: Callable[[Any], Any], array: Balls) -> Any:
+    """Which entries have a property: an array of booleans."""
     return np.asarray(np.frompyfunc(f, 1, 1)(array)).astype(bool)

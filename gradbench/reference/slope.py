@@ -83,6 +83,13 @@ class Samples:
     place: Array
 
 
+def still(samples: Samples) -> Array:
+    """The noise of f that is seen before anything is asked of the ladder: rounding, and points next to each other."""
+    with np.errstate(invalid="ignore"):
+        beside = 0.5 * _largest(np.abs(np.diff(samples.close, 2, axis=0)))
+    return np.maximum(EPS * samples.size, beside)
+
+
 def slope(samples: Samples) -> Limit:
     """The first derivative along each line, of shape (lines, components)."""
     with np.errstate(all="ignore"):
@@ -95,10 +102,10 @@ def _slope(s: Samples) -> Limit:
     right, left = (s.plus - s.centre) / s.ahead, (s.centre - s.minus) / s.behind
     central = (s.plus - s.minus) / width
     bend = (right - left) * 2 / width
-    still = np.maximum(EPS * s.size, 0.5 * _largest(np.abs(np.diff(s.close, 2, axis=0))))
+    quiet = still(s)
     ceiling = _ceiling(s.size)
     heard = np.maximum(roughness(central, steps, 1, 1, ceiling), roughness(bend, steps, 2, 4, ceiling))
-    noise = np.maximum(still, SAFETY * np.maximum(heard, still[-1]))
+    noise = np.maximum(quiet, SAFETY * np.maximum(heard, quiet[-1]))
     value, bound = extrapolate(central, 2 * noise / width, steps, 2)
     # How f's own rounding of its argument shifts the slope: by the smallest bend that two steps in a row agree on.
     turn = np.abs(right - left) * (2 * s.place / width)
@@ -107,9 +114,9 @@ def _slope(s: Samples) -> Limit:
     bound = bound + np.nan_to_num(EPS * np.abs(value) + (EPS + uneven / 2) * turn, nan=np.inf)
     status = _plain(value, bound, right, s)
     # No limit can be seen: the nearest steps still reach across something.
-    status[rate(central, still / width, steps, 1, ceiling) < 0.05] = Status.UNRESOLVED
+    status[rate(central, quiet / width, steps, 1, ceiling) < 0.05] = Status.UNRESOLVED
     limit = Limit(value, bound, status, value.copy(), value.copy(), noise.min(axis=0))
-    return _nonsmooth(limit, s, left, right, still / steps, ceiling)
+    return _nonsmooth(limit, s, left, right, quiet / steps, ceiling)
 
 
 def _ceiling(size: Array) -> Array:
@@ -215,14 +222,16 @@ def higher(quotients: Array, steps: Array, order: int, weight: float, size: Arra
     with np.errstate(all="ignore"):
         steps = np.broadcast_to(steps, quotients.shape)
         ceiling = _ceiling(size)
-        still = np.maximum(EPS * size, seen)
-        noise = np.maximum(still, SAFETY * roughness(quotients, steps, order, weight, ceiling))
+        quiet = np.maximum(EPS * size, seen)
+        noise = np.maximum(quiet, SAFETY * roughness(quotients, steps, order, weight, ceiling))
         value, bound = extrapolate(quotients, weight * noise / steps**order, steps, 2)
         bound = bound + EPS * np.abs(value)
-        scale = np.maximum(1e-6 * _largest(np.abs(quotients[: len(quotients) // 3])), 1e-8 * size[-1] / steps[0] ** order)
+        scale = np.maximum(
+            1e-6 * _largest(np.abs(quotients[: len(quotients) // 3])), 1e-8 * size[-1] / steps[0] ** order
+        )
         vague = ~(bound <= np.maximum(np.abs(value), scale))
         status = np.where(vague, Status.UNRESOLVED, Status.OK).astype(object)
-        powers = rate(quotients, weight * still / steps**order, steps, order, ceiling)
+        powers = rate(quotients, weight * quiet / steps**order, steps, order, ceiling)
         status[powers < 0.05] = Status.SINGULAR
         value = np.where(powers < 0.05, np.nan, value)
         bound = np.where(powers < 0.05, np.inf, bound)

@@ -189,14 +189,14 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == np.int8
 
 
-def blame(sweep: Sweep) -> Status:
-    """Why an entry of the last run is not finite: `singular` where it can't be, `undecided` where the balls don't say.
+def blame(sweep: Sweep, count: int) -> Status:
+    """Why one of the first nodes of the last run is not finite: `singular` if it can't be, `undecided` if nobody knows.
 
     Looked at are the steps that made something infinite of finite arguments: at exact ones that is how it is, and so
     it is if both ends of each ball give the same.
     """
     base = len(sweep.program.names)
-    for i, node in enumerate(sweep.program.nodes, base):
+    for i, node in enumerate(sweep.program.nodes[:count], base):
         found = sweep.entries[i]
         if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or _finite(found):
             continue

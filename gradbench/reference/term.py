@@ -11,7 +11,7 @@ longer ones, and pi, log(2) and the like are computed by the number system itsel
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -63,19 +63,22 @@ class Tape:
         """An argument as a term."""
         return Term(self, argument, self.spec(argument))
 
-    def apply(self, name: str, *arguments: Any, **statics: Any) -> Any:
-        """The term of a primitive's answer, or a tuple of them if it has several results."""
-        word = primitive(name)
+    def apply(self, name: str, *arguments: Any, **statics: Any) -> Term:
+        """The term of a primitive's answer."""
+        return self.term(self._applied(name, arguments, statics))
+
+    def several(self, name: str, *arguments: Any, **statics: Any) -> tuple[Term, ...]:
+        """The terms of a primitive's answers, where it has several."""
+        ref = self._applied(name, arguments, statics)
+        return tuple(self.item(ref, i) for i in range(len(primitive(name).results)))
+
+    def _applied(self, name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Ref:
         full = tuple(
             (p.name, statics[p.name] if p.default is REQUIRED else statics.get(p.name, p.default))
-            for p in word.parameters
+            for p in primitive(name).parameters
             if p.is_static
         )
-        parts = tuple(_argument(argument) for argument in arguments)
-        ref = self._append(name, parts, full)
-        if not word.results:
-            return self.term(ref)
-        return tuple(self.item(ref, i) for i in range(len(word.results)))
+        return self._append(name, tuple(_argument(argument) for argument in arguments), full)
 
     def item(self, several: Ref, index: int) -> Term:
         """One of the results of a primitive with several."""
@@ -92,28 +95,24 @@ class Tape:
         if is_short(number):
             return number
         high, low = divmod(number, SHORT)
-        found: Value = self.apply("square", 16) * self.whole(high) + low
-        return found
+        return self.apply("square", 16) * self.whole(high) + low
 
     def lifted(self, number: float) -> Term:
         """A number of the text as an array, rounded as the number system rounds such."""
-        found: Term = self.apply("broadcast_to", number, shape=())
-        return found
+        return self.apply("broadcast_to", number, shape=())
 
     @property
     def pi(self) -> Term:
         """The circle's."""
-        found: Term = 4 * self.apply("atan", 1)
-        return found
+        return 4 * self.apply("atan", 1)
 
     def filled(self, number: float, shape: Sequence[int]) -> Term:
         """An array of the shape, with one number everywhere."""
-        found: Term = self.apply("broadcast_to", number, shape=tuple(shape))
-        return found
+        return self.apply("broadcast_to", number, shape=tuple(shape))
 
     def eye(self, rows: int, columns: int) -> Term:
         """The identity matrix, cut or filled with zeros to the shape (rows, columns)."""
-        square: Term = self.apply("diag", self.filled(1, (max(rows, columns),)))
+        square = self.apply("diag", self.filled(1, (max(rows, columns),)))
         return square if rows == columns else square.at(slice(rows), slice(columns))
 
 
@@ -153,9 +152,13 @@ class Term:
         """The number of the text that it is, or None."""
         return self.argument.value if isinstance(self.argument, Literal) else None
 
-    def apply(self, name: str, *arguments: Any, **statics: Any) -> Any:
+    def apply(self, name: str, *arguments: Any, **statics: Any) -> Term:
         """A primitive with this as the first argument."""
         return self.tape.apply(name, self, *arguments, **statics)
+
+    def several(self, name: str) -> tuple[Term, ...]:
+        """A primitive with several results."""
+        return self.tape.several(name, self)
 
     def __add__(self, other: Value) -> Term:
         return self._with("add", self, other)
@@ -194,34 +197,28 @@ class Term:
         if name in _FOLDED and not any(isinstance(_argument(a), Ref) for a in arguments):
             # Between two numbers of the text there is no array for Python's operators to meet.
             arguments = (self.tape.apply("broadcast_to", arguments[0], shape=()), *arguments[1:])
-        found: Term = self.tape.apply(name, *arguments)
-        return found
+        return self.tape.apply(name, *arguments)
 
     @property
     def T(self) -> Term:  # noqa: N802  # NumPy's name
         """The matrices transposed."""
-        found: Term = self.apply("matrix_transpose")
-        return found
+        return self.apply("matrix_transpose")
 
     def at(self, *index: Any) -> Term:
         """What stands at an index."""
-        found: Term = self.apply("getitem", index=index)
-        return found
+        return self.apply("getitem", index=index)
 
     def reshape(self, shape: Sequence[int]) -> Term:
         """The same entries in another shape."""
-        found: Term = self if self.shape == tuple(shape) else self.apply("reshape", shape=tuple(shape))
-        return found
+        return self if self.shape == tuple(shape) else self.apply("reshape", shape=tuple(shape))
 
     def spread(self, shape: Sequence[int]) -> Term:
         """Broadcast to a shape."""
-        found: Term = self if self.shape == tuple(shape) else self.apply("broadcast_to", shape=tuple(shape))
-        return found
+        return self if self.shape == tuple(shape) else self.apply("broadcast_to", shape=tuple(shape))
 
     def sum(self, axis: int | tuple[int, ...]) -> Term:
         """Summed over axes, which go."""
-        found: Term = self if axis == () else self.apply("sum", axis=axis)
-        return found
+        return self if axis == () else self.apply("sum", axis=axis)
 
     def gathered(self, shape: Sequence[int]) -> Term:
         """Summed over the axes along which an array of the shape was broadcast: the transpose of that."""
@@ -231,8 +228,7 @@ class Term:
 
     def conj(self) -> Term:
         """The complex conjugate; a real array is its own."""
-        found: Term = self.apply("conj") if self.is_complex else self
-        return found
+        return self.apply("conj") if self.is_complex else self
 
 
 _FOLDED: Final = frozenset({"add", "subtract", "multiply", "divide", "power", "negative"})

@@ -1,15 +1,17 @@
 """How far the finite-difference ladder's error bars can be trusted: a script that prints rates.
 
-    python tests/benchmarks/finite_difference.py [--ratio 8] [--design] [--worst 10]
+    python tests/benchmarks/finite_difference.py [--ratio 8] [--design] [--worst 10] [--against-scipy]
 
 For each family a function is differentiated at random points, drawn over many orders of magnitude and crowded towards
 poles and branch points, and compared with mpmath at 50 digits. `DESIGN` is the set that the ladder was built with.
 `HELD_OUT` was written before it and looked at only after it was finished: its figures are the ones to quote.
 
 Printed for each set: how often the bound covers the true error, how many digits are right, how many it claims falsely,
-and the number of evaluations, all of them in one call.
+and the number of evaluations, all of them in one call. Wanted on the held-out set: covered in 99 % of the points or more,
+8 digits in 93 % or more, at most 80 evaluations in one call.
 """
 
+# ruff: noqa: T201  # printing is what it is for
 from __future__ import annotations
 
 import argparse
@@ -27,7 +29,6 @@ from gradbench.reference.finite_difference import derivative
 
 mp = mpmath.mp.clone()
 mp.dps = 80
-
 
 
 NUMPY = SimpleNamespace(
@@ -202,18 +203,29 @@ class Row:
         return not self.covered and self.bound <= 1e-8 * abs(self.value)
 
 
-def measure(families: list[Family], points: int, ratio: int, seed: int) -> list[Row]:
+def by_scipy(f: Callable[[Any], Any], x: float) -> Any:
+    """What SciPy answers, with its own error for a bound; None where it has no such function (before 1.15)."""
+    from scipy import differentiate
+
+    with np.errstate(all="ignore"):
+        found = differentiate.derivative(f, x)
+    bound = found.error if np.isfinite(found.error) else np.inf
+    return SimpleNamespace(value=found.df, bound=bound, status="ok" if found.success else "unresolved")
+
+
+def measure(families: list[Family], points: int, ratio: int, seed: int, method: Any = derivative) -> list[Row]:
     rows = []
+    options = {"ratio": ratio} if method is derivative else {}
     for number, family in enumerate(families):
         for x in family.draw(np.random.default_rng([seed, number]), points):
             calls = []
 
             def f(batch: Any, family: Family = family, calls: list[int] = calls) -> Any:
-                calls.append(len(batch))
+                calls.append(np.size(batch))
                 with np.errstate(all="ignore"):
                     return family.f(NUMPY, batch)
 
-            found = derivative(f, x, ratio=ratio)
+            found = method(f, x, **options)
             rows.append(
                 Row(
                     family.name, float(x), float(found.value), float(found.bound), truth(family, float(x)),
@@ -235,7 +247,9 @@ def summary(title: str, rows: list[Row]) -> None:
     print(f"  status ok              {len(answered) / len(rows):.4f}")
     loose = np.array([row.bound / abs(row.exact) for row in rows if row.exact])
     print(f"  claimed 8 digits       {np.mean(loose <= 1e-8):.4f}")
-    print(f"  evaluations, calls     at most {max(row.evaluations for row in rows)} in {max(row.calls for row in rows)}")
+    print(
+        f"  evaluations, calls     at most {max(row.evaluations for row in rows)} in {max(row.calls for row in rows)}"
+    )
 
 
 def main() -> None:
@@ -245,6 +259,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worst", type=int, default=0, help="show so many of the points that are not covered")
+    parser.add_argument("--against-scipy", action="store_true", help="the same figures for SciPy's derivative")
     parser.add_argument("--families", action="store_true", help="a line for each family")
     options = parser.parse_args()
     sets = {"design": DESIGN} if options.design else {"design": DESIGN, "held out": HELD_OUT}
@@ -253,6 +268,8 @@ def main() -> None:
         rows = measure(families, options.points, options.ratio, options.seed)
         summary(f"{title}, ratio {options.ratio}", rows)
         print(f"  seconds, with mpmath   {time.perf_counter() - start:.1f}")
+        if options.against_scipy:
+            summary(f"{title}, SciPy", measure(families, options.points, 0, options.seed, by_scipy))
         if options.families:
             for family in families:
                 some = [row for row in rows if row.family == family.name]
@@ -260,7 +277,9 @@ def main() -> None:
                 print(f"    {family.name:30} covered {np.mean([r.covered for r in some]):.2f}  8 digits {few:.2f}")
         bad = sorted((row for row in rows if not row.covered), key=lambda row: -row.error / max(row.bound, 1e-300))
         for row in bad[: options.worst]:
-            print(f"    {row.family:24} x={row.x!r} {row.value:.17g} ± {row.bound:.2g}, is {row.exact:.17g} ({row.status})")
+            print(
+                f"    {row.family:24} x={row.x!r} {row.value:.17g} ± {row.bound:.2g}, is {row.exact:.17g} ({row.status})"
+            )
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ class Page {
 
   drawRows() {
     const { store, state } = this;
-    const rows = sorted(store, this.selection.rows, state.sort || "verdict", state.descending);
+    const { rows } = this.selection;
     this.status.textContent = `${rows.length.toLocaleString("en")} of ${store.size.toLocaleString("en")} rows`;
     this.rowGrid.show(rows, state.sort || "verdict", state.descending);
   }

@@ -34,7 +34,7 @@ function address(view, filter) {
   return `#${new URLSearchParams(pairs)}`;
 }
 
-// The rows that a state selects, in the catalogue's order, and how many each value of each facet would leave.
+// The rows that a state selects, in its order, and how many each value of each facet would leave.
 function select(store, state) {
   const { size, code } = store;
   const allowed = FACETS.map((facet) => {
@@ -43,18 +43,20 @@ function select(store, state) {
   });
   const columns = FACETS.map((facet) => code[facet]);
   const counts = FACETS.map((facet) => new Uint32Array(store.words[facet].length));
+  const filters = FACETS.map((_, f) => f).filter((f) => allowed[f]);
   const matches = matcher(store, state.query);
+  const order = ordered(store, state.sort || "verdict", state.descending);
   const found = new Uint32Array(size);
   let count = 0;
-  for (let row = 0; row < size; row++) {
+  for (let i = 0; i < size; i++) {
+    const row = order[i];
     if (state.differ && !store.differs[row]) continue;
     if (matches && !matches(row)) continue;
     let missed = 0, where = -1;
-    for (let f = 0; f < allowed.length; f++) {
-      if (allowed[f] && !allowed[f][columns[f][row]]) {
+    for (const f of filters) {
+      if (!allowed[f][columns[f][row]]) {
         missed++;
         where = f;
-        if (missed > 1) break;
       }
     }
     if (missed === 0) {
@@ -65,38 +67,48 @@ function select(store, state) {
   return { rows: found.subarray(0, count), counts: Object.fromEntries(FACETS.map((facet, f) => [facet, counts[f]])) };
 }
 
-// Whether every word of a text occurs somewhere in a row. Each distinct text is searched once, not each row.
+// Whether every word of a text occurs somewhere in a row. Each distinct text is searched once, not each row: it gets a
+// bit for each word that it has, and a row has the bits of its texts together.
 function matcher(store, query) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean).slice(0, 30);
   if (!words.length) return null;
-  const { code, rows, texts } = store;
-  const ofTexts = texts.map((text) => text.toLowerCase());
-  const ofCases = store.cases.map((one) =>
-    [one.name, one.topic, one.description, one.source, one.tags.join(" "), one.function].join("\n").toLowerCase());
-  const ofTargets = store.targets.map((one) => [one.label, one.device, one.version].join(" ").toLowerCase());
-  const has = (list, word) => Uint8Array.from(list, (text) => (text.includes(word) ? 1 : 0));
-  const tests = words.map((word) => ({
-    texts: has(ofTexts, word), cases: has(ofCases, word), targets: has(ofTargets, word),
-    verdicts: has(store.verdicts, word), operators: has(store.words.operator, word), dtypes: has(store.words.dtype, word),
-  }));
-  return (row) => tests.every((test) =>
-    test.cases[code.case[row]] || test.targets[code.target[row]] || test.verdicts[code.verdict[row]] ||
-    test.operators[code.operator[row]] || test.dtypes[code.dtype[row]] || test.texts[rows.reason[row]] ||
-    test.texts[rows.detail[row]] || test.texts[rows.input[row]] || test.texts[rows.grade[row]]);
+  const { code, rows, calls, questions } = store;
+  store.lower ??= {
+    texts: store.texts.map((text) => text.toLowerCase()),
+    cases: store.cases.map((one) =>
+      [one.name, one.topic, one.description, one.source, one.tags.join(" "), one.function].join("\n").toLowerCase()),
+    targets: store.targets.map((one) => [one.label, one.device, one.version].join(" ").toLowerCase()),
+  };
+  const bits = (text) => words.reduce((sum, word, i) => (text.includes(word) ? sum | (1 << i) : sum), 0);
+  const texts = Int32Array.from(store.lower.texts, bits), cases = Int32Array.from(store.lower.cases, bits);
+  const targets = Int32Array.from(store.lower.targets, bits), verdicts = Int32Array.from(store.verdicts, bits);
+  const asked = Int32Array.from(questions.case, (number, i) => cases[number] | texts[questions.operator[i]] | texts[questions.dtype[i]]);
+  const called = Int32Array.from(calls.question, (question, i) => asked[question] | targets[calls.target[i]] | texts[calls.notes[i]]);
+  const { call, reason, detail, input, grade } = rows;
+  const all = 2 ** words.length - 1;
+  return (row) => (called[call[row]] | verdicts[code.verdict[row]] | texts[reason[row]] | texts[detail[row]] |
+    texts[input[row]] | texts[grade[row]]) === all;
 }
 
-// Rows sorted by a column of the table; equal ones keep the catalogue's order.
-function sorted(store, rows, name, descending) {
-  const keys = sortKeys(store, name);
-  if (!keys) return rows;
-  const sign = descending ? -1 : 1;
-  return Uint32Array.from(rows).sort((a, b) => {
-    const one = keys[a], other = keys[b];
-    if (one === other) return a - b;
-    if (Number.isNaN(one)) return Number.isNaN(other) ? a - b : 1; // what doesn't apply is last either way
-    if (Number.isNaN(other)) return -1;
-    return one < other ? -sign : sign;
-  });
+// All rows sorted by a column of the table; equal ones keep the catalogue's order. Each order is made once.
+function ordered(store, name, descending) {
+  store.orders ??= new Map();
+  const id = `${name} ${descending}`;
+  if (!store.orders.has(id)) {
+    const keys = sortKeys(store, name), sign = descending ? -1 : 1;
+    const order = Uint32Array.from({ length: store.size }, (_, i) => i);
+    if (keys) {
+      order.sort((a, b) => {
+        const one = keys[a], other = keys[b];
+        if (one === other) return a - b;
+        if (one !== one) return other !== other ? a - b : 1; // NaN doesn't apply: last either way
+        if (other !== other) return -1;
+        return one < other ? -sign : sign;
+      });
+    }
+    store.orders.set(id, order);
+  }
+  return store.orders.get(id);
 }
 
 function sortKeys(store, name) {
@@ -108,7 +120,8 @@ function sortKeys(store, name) {
 }
 
 function ranked(words, codes) {
-  const order = words.map((_, i) => i).sort((a, b) => words[a].localeCompare(words[b], "en", { numeric: true }));
+  const collator = new Intl.Collator("en", { numeric: true });
+  const order = words.map((_, i) => i).sort((a, b) => collator.compare(words[a], words[b]));
   const rank = new Uint32Array(words.length);
   order.forEach((word, i) => (rank[word] = i));
   return Uint32Array.from(codes, (code) => rank[code]);
