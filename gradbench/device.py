@@ -7,7 +7,6 @@ on the CPU sees no GPU, and a worker on `cuda:1` sees that one alone, as its fir
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,7 +43,8 @@ class Device:
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "TF_CPP_MIN_LOG_LEVEL": base.get("TF_CPP_MIN_LOG_LEVEL", "2"),
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS refuses to be deterministic
-            "PYTHONUNBUFFERED": "1",
+            # A library reads its own when it is loaded; afterwards it is too late.
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads(base)),
         }
 
 
@@ -118,6 +118,6 @@ def _visible(base: Mapping[str, str]) -> list[str]:
     return given.split(",") if given else [str(i) for i in range(gpus().count)]
 
 
-def threads() -> str:
+def threads(base: Mapping[str, str]) -> str:
     """How many threads an operation may use: 1, so that sums come in one order, unless GRADBENCH_THREADS says more."""
-    return os.environ.get("GRADBENCH_THREADS", "1")
+    return base.get("GRADBENCH_THREADS", "1")

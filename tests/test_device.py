@@ -24,6 +24,7 @@ def test_a_worker_on_the_cpu_sees_no_gpu(machine):
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
     assert environment["JAX_PLATFORMS"] == "cpu"
     assert environment["PATH"] == "p"
+    assert environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_worker_on_a_gpu_sees_that_one_alone(machine):

@@ -193,7 +193,7 @@ class OnePercent(_Altering):
 
     def alter(self, array: Array) -> Array:
         """A little more."""
-        return (array * array.dtype.type(1.01)).astype(array.dtype)
+        return np.multiply(array, 1.01).astype(array.dtype)
 
 
 class OneEntry(_Altering):

@@ -51,7 +51,8 @@ class _Printer(SciPyPrinter):  # type: ignore[misc]  # SymPy has no types
     """
 
     def _print(self, expr: Any, **settings: Any) -> str:
-        if isinstance(expr, sympy.Expr) and not expr.is_Rational and expr.is_number:
+        short = isinstance(expr, sympy.Rational) and abs(expr.p) < 2**53 and expr.q < 2**53
+        if isinstance(expr, sympy.Expr) and expr.is_number and not short:
             value = sympy.N(expr, 17)
             parts = value.as_real_imag()
             if all(part.is_Float or part.is_Rational for part in parts):
@@ -160,8 +161,10 @@ class _Symbolic:
         """
         _bounded(entries, MAX_ENTRIES, "expressions in one answer")
         # Max compares its arguments pair by pair, and once more in each derivative.
-        weights = (1 + len(one.args) ** 2 * isinstance(one, (sympy.Max, sympy.Min)) for one in _sizes(self.y.flat))
-        _bounded(sum(weights) * derivatives, MAX_WORK, f"subexpressions times {derivatives} derivatives")
+        nodes = [one for one in _sizes(self.y.flat) if one.args]
+        size = sum(len(one.args) ** 2 if isinstance(one, (sympy.Max, sympy.Min)) else 1 for one in nodes)
+        if size * derivatives > MAX_WORK:
+            raise Unsupported(f"{derivatives} derivatives of {size} subexpressions; up to {MAX_WORK} are tried")
 
     def scalar(self, operator: Operator) -> Expr:
         """The one expression of a function whose output is a number."""

@@ -42,6 +42,8 @@ def lift(value: Any) -> Balls:
 
     Integers, booleans and floats of every width are taken at their value; -0.0 is 0.
     """
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
     if type(value) is np.ndarray:
         if value.dtype == object:
             return value
@@ -66,17 +68,17 @@ def truths(condition: Any) -> Truths:
         return array
     if array.dtype == object:
         return np.frompyfunc(lambda x: FALSE if x.is_zero() else UNKNOWN if x.contains(0) else TRUE, 1, 1)(array).astype(np.int8)  # fmt: skip
-    return np.where(array != 0, np.int8(TRUE), np.int8(FALSE))
+    return np.asarray(np.where(array != 0, np.int8(TRUE), np.int8(FALSE)))
 
 
 def settled(truths: Truths) -> Truths:
     """The same without edges: for conditions on what is held fixed."""
-    return np.choose(truths, [FALSE, FALSE, UNKNOWN, TRUE, TRUE]).astype(np.int8)
+    return np.asarray(np.choose(truths, [FALSE, FALSE, UNKNOWN, TRUE, TRUE])).astype(np.int8)
 
 
 def blurred(truths: Truths) -> Truths:
     """The same with every edge unknown: for derivatives, where both sides count."""
-    return np.choose(truths, [FALSE, UNKNOWN, UNKNOWN, UNKNOWN, TRUE]).astype(np.int8)
+    return np.asarray(np.choose(truths, [FALSE, UNKNOWN, UNKNOWN, UNKNOWN, TRUE])).astype(np.int8)
 
 
 def balls(entries: list[Any], shape: tuple[int, ...]) -> Balls:

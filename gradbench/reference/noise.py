@@ -28,7 +28,7 @@ from gradbench.shapes import Spec
 from gradbench.wire import FORMATS
 
 REPLAYS: Final = 24
-BUDGET: Final = 2**26
+BUDGET: Final = 2**24
 """The most numbers that may be rounded for one query; beyond it, fewer rows of a Jacobian or Hessian are replayed."""
 CHUNK: Final = 2**22
 """The most numbers that are held at a time."""

@@ -250,7 +250,7 @@ def packed(value: Any) -> str:
         ValueError: A number that JSON has no word for.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode("ascii")
 
 
 def unpacked(text: str) -> Any:
