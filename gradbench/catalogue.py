@@ -25,13 +25,28 @@ def load(paths: Iterable[Path]) -> list[Case]:
     cases: list[Case] = []
     for path in files(paths):
         try:
-            cases.extend(read(document.load(path)))
+            cases.extend(read(document.load(path, shown(path))))
         except Mistakes as found:
             mistakes.extend(found.mistakes)
     mistakes.extend(_twice(cases))
     if mistakes:
         raise Mistakes(mistakes)
     return cases
+
+
+def shipped() -> Path:
+    """The cases that come with gradbench: inside the package in a wheel, beside it in a checkout."""
+    inside = Path(__file__).parent / "_cases"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "cases"
+
+
+def shown(path: Path) -> str:
+    """What a file is called in messages and reports: by its place among the shipped cases, or from where we stand."""
+    resolved = path.resolve()
+    for folder, prefix in ((shipped(), Path("cases")), (Path.cwd(), Path())):
+        if resolved.is_relative_to(folder.resolve()):
+            return (prefix / resolved.relative_to(folder.resolve())).as_posix()
+    return str(path)
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -42,7 +57,8 @@ def files(paths: Iterable[Path]) -> list[Path]:
         NothingToRun: A folder holds no case file.
     """
     found: list[Path] = []
-    for path in paths:
+    for given in paths:
+        path = given if given.exists() else _among_shipped(given)
         if path.is_dir():
             inside = [p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and p.is_file()]
             inside = sorted(p for p in inside if "deviations" not in p.relative_to(path).parts)
@@ -54,6 +70,12 @@ def files(paths: Iterable[Path]) -> list[Path]:
         else:
             raise Mistakes([Mistake(Place(str(path)), "no such file or folder", "the path of case files")])
     return list(dict.fromkeys(found))
+
+
+def _among_shipped(path: Path) -> Path:
+    """The shipped file or folder that reports call by this path, or the path itself if there is none."""
+    inside = shipped().joinpath(*path.parts[1:])
+    return inside if path.parts[:1] == ("cases",) and inside.exists() else path
 
 
 def _twice(cases: Iterable[Case]) -> Iterator[Mistake]:

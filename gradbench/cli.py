@@ -311,16 +311,10 @@ def completion(shell: str) -> None:
 # What several verbs need
 
 
-def _shipped() -> Path:
-    """The cases that come with gradbench: beside the package in a checkout, inside it in a wheel."""
-    inside = Path(__file__).parent / "_cases"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "cases"
-
-
 def _load(paths: Sequence[Path]) -> list[Case]:
     from gradbench import catalogue
 
-    return catalogue.load(paths or [_shipped()])
+    return catalogue.load(paths or [catalogue.shipped()])
 
 
 def _selection(options: dict[str, Any]) -> Selection:

@@ -205,6 +205,14 @@ def test_files_folders_and_names(cases_file, tmp_path):
         load([tmp_path / "empty"])
 
 
+def test_a_shipped_file_is_called_by_its_place_among_the_cases_wherever_we_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (first, *_) = load([Path("cases/seed/seed.yaml")])
+    assert first.place.file == "cases/seed/seed.yaml"
+    with pytest.raises(Mistakes, match="no such file or folder"):
+        load([Path("cases/absent.yaml")])
+
+
 def test_mistakes_of_several_files_come_together(cases_file, tmp_path):
     cases_file("", "a.yaml")
     cases_file(MINIMAL.replace("x**2", "sinn(x)"), "b.yaml")

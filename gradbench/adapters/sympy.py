@@ -160,9 +160,11 @@ class _Symbolic:
             Unsupported: It would be too many derivatives of too large an expression, or too many of them.
         """
         _bounded(entries, MAX_ENTRIES, "expressions in one answer")
+        sizes = _sizes(self.y.flat)
         # Max compares its arguments pair by pair, and once more in each derivative.
-        nodes = [one for one in _sizes(self.y.flat) if one.args]
-        size = sum(len(one.args) ** 2 if isinstance(one, (sympy.Max, sympy.Min)) else 1 for one in nodes)
+        count = sum(len(one.args) ** 2 if isinstance(one, (sympy.Max, sympy.Min)) else 1 for one in sizes if one.args)
+        # SymPy looks for the symbols of an expression everywhere in it, however often a part of it occurs.
+        size = max(count, sum(sizes[one] for one in self.y.flat) // 20)
         if size * derivatives > MAX_WORK:
             raise Unsupported(f"{derivatives} derivatives of {size} subexpressions; up to {MAX_WORK} are tried")
 

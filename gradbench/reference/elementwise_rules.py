@@ -101,18 +101,18 @@ _BINARY: Final[dict[str, Rule]] = {
 
 
 def _one_less_square(x: Term) -> Term:
-    """1 - x*x, with the errors of both ways to write it.
+    """1 - x*x, with half the errors of either way to write it.
 
-    Some write 1 - x*x, which loses its digits where x is near 1; some (1 - x) (1 + x), whose derivative, by reverse
-    accumulation (1 - x) - (1 + x), loses them where x is near 0.
+    Some write 1 - x*x, which loses its digits where x is near 1 or -1; some (1 - x) (1 + x), whose derivative, by
+    reverse accumulation (1 - x) - (1 + x), loses them where x is near 0.
     """
-    above = 1 + x
-    return above - x * above
+    return ((1 - x * x) + (1 - x) * (1 + x)) / 2
 
 
 def _bell(x: Term) -> Term:
-    """The density of the normal distribution."""
-    return (-(x * x) / 2).apply("exp") / (2 * x.tape.pi).apply("sqrt")
+    """The density of the normal distribution, by way of erf's argument, as those who have erf alone."""
+    scaled = x * x.tape.apply("sqrt", 0.5)
+    return (-(scaled * scaled)).apply("exp") / (2 * x.tape.pi).apply("sqrt")
 
 
 def _sinc(_y: Term, x: Term) -> Term:
