@@ -417,3 +417,17 @@ def test_a_choice_that_the_balls_leave_open_is_the_hull_too():
     assert holds(picked[0], 3, 5)
     moved = INTERNAL["permute_like"](lift(np.array([10.0, 20.0])), np.array([arb(1, 0.6), arb(2, 0.6)], object))
     assert holds(moved[0], 10, 20)
+
+
+ELEMENTWISE = sorted(p.name for p in VOCABULARY.values() if p.shape in {"elementwise", "broadcast"})
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_nan_never_hides(name):
+    word = VOCABULARY[name]
+    statics = {p.name: p.default for p in word.parameters if p.is_static}
+    count = len(word.parameters) - len(statics)
+    with np.errstate(all="ignore"):
+        for place in range(count):
+            arrays = [np.array([arb("nan") if i == place else arb(1.5)], object) for i in range(count)]
+            assert not OPS[name](*arrays, **statics)[0].is_finite()

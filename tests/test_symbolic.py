@@ -219,6 +219,8 @@ def test_complex_derivatives_are_the_linear_ones():
     np.testing.assert_allclose(precise(vjp, "x"), 2 * np.array([1j, 2]) * w, rtol=1e-15)
     t = {"x": np.array(1 + 1j)}
     assert precise(ask("abs(x)", "jvp", dtype="complex128", x=3 + 4j, tangents=t), "") == pytest.approx(7 / 5)
+    beside = ask("abs(c * x)**2", constants={"c": np.array(3 + 4j)}, x=2.0)
+    assert precise(beside, "x") == 100
     with pytest.raises(Unsupported, match="complex"):
         ask("x * x", "hessian", dtype="complex128", x=1j)
     with pytest.raises(Unsupported, match="order"):

@@ -74,7 +74,8 @@ class Ball:
             RulesDisagree: The two rule sets contradict each other.
         """
         start = time.perf_counter()
-        with _LOCK:
+        # FLINT raises flags of the floating-point unit that NumPy would take for its own.
+        with _LOCK, np.errstate(all="ignore"):
             problem = self._problem(query, program)
             format = Format.of(FORMATS[query.dtype])
             certificate = Certificate(problem, query, format)

@@ -166,7 +166,13 @@ class Certificate(Settlement):
             back = {f"{a},{b}": filled((*shapes[a], *shapes[b]), _NAN) for a in shapes for b in shapes}
             _, sweep = self.problem.value()
         cells = {key: Cells.of(array) for key, array in back.items()}
-        opened = {key: self.opened(one, sweep, filled(self.problem.shape, 1)) for key, one in cells.items()}
+        loose = self.problem.program.unconnected()
+        opened = {
+            key: self.opened(
+                one, sweep, filled(self.problem.shape, 1), connected=not loose.intersection(key.split(","))
+            )
+            for key, one in cells.items()
+        }
         slope = self._along_lines(sweep)
         for (a, i), (b, j) in itertools.product(self.problem.units(), repeat=2):
             key, index = f"{a},{b}", (*i, *j)

@@ -111,6 +111,15 @@ EDGES: Final[dict[str, Callable[..., bool]]] = {
 }
 """By primitive; one that isn't here is continuous wherever its slope is finite."""
 
+BOUNDS: Final[dict[str, Callable[..., bool]]] = {
+    "sqrt": lambda x: _any(lambda ball: not ball > 0, x),
+    "asin": lambda x: _any(lambda ball: not abs(ball) < 1, x),
+    "acos": lambda x: _any(lambda ball: not abs(ball) < 1, x),
+    "acosh": lambda x: _any(lambda ball: not ball > 1, x),
+    "entr": lambda x: _any(lambda ball: not ball > 0, x),
+}
+"""By primitive, whether the point may be at the end of where it is defined, although it has a value there."""
+
 OPEN: Final = frozenset({"pick", "sign", "share", "permute_like", "where"})
 """What chooses between slopes in a reverse pass: at an edge of these, it answers with the hull of the choices."""
 

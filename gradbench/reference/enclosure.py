@@ -67,9 +67,17 @@ def _logaddexp(x: Any, y: Any) -> Any:
     return x.max(y) + (-abs(x - y)).exp().log1p()
 
 
+def _sign(x: Any) -> Any:
+    return x if x.is_nan() else x.sgn()  # arb's own of NaN is from -1 to 1
+
+
+def _atan2(y: Any, x: Any) -> Any:
+    return y + x if y.is_nan() or x.is_nan() else y.atan2(x)  # arb's own of NaN is from -pi to pi
+
+
 def _copysign(x: Any, y: Any) -> Any:
     size = abs(x)  # a zero keeps no sign here, so that of 0 is both
-    return (-size).union(size) if y.is_zero() else size * y.sgn()
+    return (-size).union(size) if y.is_zero() else size * _sign(y)
 
 
 def _hypot(x: Any, y: Any) -> Any:
@@ -237,7 +245,7 @@ def _gelu_of_array(x: Any, *, approximate: str = "none") -> Balls:
 
 
 _METHODS: Final = {
-    "negative": "neg", "sign": "sgn", "sqrt": "sqrt", "rsqrt": "rsqrt", "exp": "exp", "expm1": "expm1",
+    "negative": "neg", "sqrt": "sqrt", "rsqrt": "rsqrt", "exp": "exp", "expm1": "expm1",
     "log": "log", "log1p": "log1p", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos",
     "atan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "asinh", "acosh": "acosh",
     "atanh": "atanh", "floor": "floor", "ceil": "ceil", "sinc": "sinc_pi", "erf": "erf", "erfc": "erfc",
@@ -246,7 +254,7 @@ _METHODS: Final = {
 """Primitives that are a method of `arb`, in all their cases."""
 
 _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
-    "abs": abs, "square": square, "cbrt": cbrt, "reciprocal": lambda x: 1 / x, "exp2": lambda x: arb(2) ** x,
+    "abs": abs, "sign": _sign, "square": square, "cbrt": cbrt, "reciprocal": lambda x: 1 / x, "exp2": lambda x: arb(2) ** x,
     "log2": lambda x: x.log_base(2), "log10": lambda x: x.log_base(10), "trunc": _trunc, "round": _round,
     "gammaln": _gammaln, "expit": expit, "logit": lambda x: x.log() - (-x).log1p(), "ndtr": ndtr,
     "log_ndtr": lambda x: ndtr(x).log(), "ndtri": _ndtri, "entr": _entr, "j0": lambda x: x.bessel_j(0),
@@ -259,7 +267,7 @@ _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
 }  # fmt: skip
 
 _BINARY: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "remainder": _remainder, "maximum": arb.max, "minimum": arb.min, "atan2": arb.atan2, "hypot": _hypot,
+    "remainder": _remainder, "maximum": arb.max, "minimum": arb.min, "atan2": _atan2, "hypot": _hypot,
     "logaddexp": _logaddexp, "copysign": _copysign, "xlogy": _xlogy, "xlog1py": _xlog1py,
     "betaln": lambda a, b: _gammaln(a) + _gammaln(b) - _gammaln(a + b), "zeta": _zeta,
     "gammainc": _gammainc,

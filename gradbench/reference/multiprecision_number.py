@@ -27,9 +27,10 @@ HUGE: Final = 10**10
 WIDE: Final = 100_000
 """Bits before the point beyond which an angle isn't reduced any more."""
 
-SELU_ALPHA: Final = "1.6732632423543772848170429916717"
-SELU_SCALE: Final = "1.0507009873554804934193349852946"
-"""Klambauer et al. (2017), Self-Normalizing Neural Networks, equation 14, to as many digits as libraries have."""
+SELU_ALPHA: Final = 1.6732632423543772848170429916717
+SELU_SCALE: Final = 1.0507009873554804934193349852946
+"""Klambauer et al. (2017), Self-Normalizing Neural Networks, equation 14; as float64 holds them, for no library computes
+with more."""
 
 
 class Arithmetic:

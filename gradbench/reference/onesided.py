@@ -17,7 +17,7 @@ import numpy as np
 
 from gradbench.record import Status
 from gradbench.reference.edge import same
-from gradbench.reference.lift import Balls, lift
+from gradbench.reference.lift import Balls, boxed, filled, lift
 from gradbench.reference.problem import Problem, Vector
 from gradbench.reference.series import expand
 from gradbench.reference.series_ring import Fault, Kink, Singular
@@ -99,6 +99,11 @@ def slopes(problem: Problem, direction: Vector, order: int = 1, *, jumps: bool =
     return found
 
 
+_STEPS: Final = (100, 200)
+_EXACT: Final = 1_536
+"""Bits for difference quotients: a point and a step together must fit, and what cancels."""
+
+
 class _Line:
     """The expansions along one line, each computed when it is first asked for."""
 
@@ -106,6 +111,7 @@ class _Line:
         self.problem, self.direction = problem, direction
         self.expansion = functools.cache(self._expansion)
         self.value = functools.cache(lambda: problem.value()[0])
+        self.quotient = functools.cache(self._quotient)
 
     def _expansion(self, order: int, side: int | None) -> Any:
         self.problem.deadline.check()
@@ -118,16 +124,40 @@ class _Line:
             found = _derivative(whole, order)
             return Slope.of(found, found, analytic=True)
         if not isinstance(whole.fault, Kink):
-            return Slope(_why(whole.fault))
+            return Slope(self._why(whole.fault, index, order))
         left, right = (self.expansion(order, side)[index] for side in (-1, 1))
         for one in (left, right):
             if one.fault:
-                return Slope(_why(one.fault))
+                return Slope(self._why(one.fault, index, order))
         for k in range(order):
             status = self._below(index, k, left, right, jumps)
             if status is not None:
                 return Slope(status)
         return Slope.of(_derivative(left, order), _derivative(right, order))
+
+    def _why(self, fault: Fault, index: tuple[int, ...], order: int) -> Status:
+        """What a fault means for the function. It may have struck a step whose infinite slope the next ones undo."""
+        if not isinstance(fault, Singular):
+            return Status.UNDECIDED
+        return Status.UNDECIDED if self._converges(index, order) else Status.SINGULAR
+
+    def _converges(self, index: tuple[int, ...], order: int) -> bool:
+        """Whether difference quotients with ever smaller steps settle on both sides, as they would at a derivative."""
+        for side in (-1, 1):
+            coarse, fine = (self.quotient(side, step, order)[index] for step in _STEPS)
+            if not (coarse.is_finite() and fine.is_finite() and abs(fine - coarse) < (1 + abs(fine)) / 2**20):
+                return False
+        return True
+
+    def _quotient(self, side: int, step: int, order: int) -> Balls:
+        """The difference quotient with steps of side times 2^-step."""
+        with flint.ctx.workprec(_EXACT):
+            length = arb(side) / arb(2) ** step
+            points = [self.problem.moved(self.direction, length * k).value()[0] for k in range(order + 1)]
+            signs = [arb(math.comb(order, k) * (-1) ** (order - k)) for k in range(order + 1)]
+            return boxed(
+                sum((p * s for p, s in zip(points, signs, strict=True)), filled(self.problem.shape, 0)) / length**order
+            )
 
     def _below(self, index: tuple[int, ...], k: int, left: Any, right: Any, jumps: bool) -> Status | None:
         """Why a derivative of lower order is not the same on both sides; None if it is.
@@ -147,10 +177,6 @@ class _Line:
 
 def _derivative(series: Any, order: int) -> Any:
     return series.terms[order] * math.factorial(order)
-
-
-def _why(fault: Fault) -> Status:
-    return Status.SINGULAR if isinstance(fault, Singular) else Status.UNDECIDED
 
 
 def weighted(slopes: Slopes, weights: Balls) -> Slope:

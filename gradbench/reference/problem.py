@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import flint
@@ -18,7 +18,7 @@ from gradbench import shapes
 from gradbench.errors import Unsupported
 from gradbench.program import Program, Ref, resolve
 from gradbench.reference.adjoint import adjoint, cotangents
-from gradbench.reference.lift import Balls, filled, lift, zeros
+from gradbench.reference.lift import Balls, boxed, filled, lift, zeros
 from gradbench.reference.sweep import Deadline, Sweep
 from gradbench.shapes import Spec
 
@@ -131,6 +131,11 @@ class Problem:
     def nothing(self) -> Vector:
         """The direction of length 0."""
         return {name: zeros(self.specs[name].shape) for name in self.inputs}
+
+    def moved(self, direction: Vector, step: Any) -> Problem:
+        """The same function a step along a direction."""
+        values = {name: boxed(self.values[name] + direction[name] * step) for name in self.inputs}
+        return replace(self, values={**self.values, **values})
 
     def value(self) -> tuple[Balls, Sweep]:
         """The function itself, and the sweep that found it."""

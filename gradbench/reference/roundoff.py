@@ -270,5 +270,5 @@ BACKWARD: Final[dict[str, Callable[[Array], Array]]] = {
     "eigh": _size,
     "svdvals": _size,
     "svd": _size,
-    "expm": lambda x: 2 * _size(x),
+    "expm": lambda x: 3 * _size(x),
 }

@@ -19,6 +19,7 @@ from gradbench.errors import Unsupported
 from gradbench.query import Query
 from gradbench.record import Status
 from gradbench.reference.cells import Cells, Format
+from gradbench.reference.edge import BOUNDS
 from gradbench.reference.lift import Balls, balls, filled, lift
 from gradbench.reference.onesided import Slope, Slopes, inner, slopes
 from gradbench.reference.problem import Problem, Vector
@@ -103,20 +104,21 @@ class Settlement:
 
     def slopes(self, direction: Vector, order: int, sweep: Sweep) -> Slopes:
         """By power series. The function is known not to jump unless one of its own nodes stood at an edge."""
-        jumps = any(place < len(self.problem.program.nodes) for place in sweep.edges.values())
+        own = {name for name, place in sweep.edges.items() if place < len(self.problem.program.nodes)}
+        jumps = not own <= BOUNDS.keys()
         return slopes(self.problem, direction, order, jumps=jumps)
 
-    def _open(self, cells: Cells, sweep: Sweep) -> Any:
+    def _open(self, cells: Cells, sweep: Sweep, *, connected: bool) -> Any:
         """Which components the reverse pass doesn't settle."""
         if sweep.edges:
-            return np.ones(cells.balls.shape, bool)
+            return np.full(cells.balls.shape, connected)
         if sweep.hulls:
             # A hull is wide whatever the precision; a ball of a quarter of its digits or more is still on its way.
             enough = max(_FEW, flint.ctx.prec // 4)
             return each(lambda ball: not (self.format.tight(ball) or ball.rel_accuracy_bits() >= enough), cells.balls)
         return ~each(lambda ball: ball.is_finite(), cells.balls)
 
-    def opened(self, cells: Cells, sweep: Sweep, weights: Balls = None) -> Any:
+    def opened(self, cells: Cells, sweep: Sweep, weights: Balls = None, *, connected: bool = True) -> Any:
         """Which components are for the series to settle; nothing is claimed of them any more.
 
         Where the function itself is not defined, it has no derivative either, whatever a rule says: 1 / x is finite
@@ -126,8 +128,9 @@ class Settlement:
             cells: Of the shape of an input, or of the output and an input.
             sweep: That found them.
             weights: How much each component of the output counts, if cells have the shape of an input alone.
+            connected: Whether the output depends on that input at all.
         """
-        opened = self._open(cells, sweep)
+        opened = self._open(cells, sweep, connected=connected)
         output = self.problem.output(sweep)
         lost = ~each(lambda ball: ball.is_finite(), output)
         if weights is not None:
@@ -145,7 +148,8 @@ class Settlement:
 
         Half of the time left is for that; what isn't done by then stays undecided.
         """
-        opened = {name: self.opened(one, sweep, weights) for name, one in cells.items()}
+        loose = self.problem.program.unconnected()
+        opened = {name: self.opened(one, sweep, weights, connected=name not in loose) for name, one in cells.items()}
         if not any(map(np.any, opened.values())):
             return
         limit = Deadline.after(self.problem.deadline.left / 2)

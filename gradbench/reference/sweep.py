@@ -20,7 +20,7 @@ from gradbench.primitives import ARITHMETIC, VOCABULARY
 from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, references, resolve
 from gradbench.record import Status
 from gradbench.reference import enclosure, enclosure_internal
-from gradbench.reference.edge import CARRIES, EDGES, OPEN
+from gradbench.reference.edge import BOUNDS, CARRIES, EDGES, OPEN
 from gradbench.reference.internal import INTERNAL
 from gradbench.reference.lift import TRUE, Balls, blurred, boxed, lift, settled
 
@@ -174,8 +174,9 @@ class Sweep:
         return settled(found) if not moving and _is_truth(found) else found
 
     def _at_edge(self, name: str, arguments: list[Any], statics: dict[str, Any]) -> bool:
-        if name in EDGES:
-            return EDGES[name](*arguments, **statics)
+        for table in (EDGES, BOUNDS):
+            if name in table:
+                return table[name](*arguments, **statics)
         return name not in CARRIES and any(
             _is_truth(a) and bool(np.any((a != 0) & (a != TRUE))) for a in arguments if isinstance(a, np.ndarray)
         )

@@ -130,10 +130,9 @@ def _first(point: Vicinity) -> list[list[Component]]:
 
 
 def _column(point: Vicinity, i: int) -> list[Component]:
-    along = point.derivative([point.entry(i)])
-    if not point.is_complex:
+    along, mp = point.derivative([point.entry(i)]), point.mp
+    if not isinstance(point.start[i], mp.mpc):
         return along
-    mp = point.mp
     across = point.derivative([point.towards((i, "i"), {i: mp.mpc(0, 1)})])
     if point.query.operator is Operator.JACOBIAN:
         if all(

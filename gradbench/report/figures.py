@@ -104,6 +104,15 @@ def times(frame: pd.DataFrame, labels: Mapping[str, str]) -> list[Time]:
     ]
 
 
+def axis(found: Sequence[Time]) -> list[float]:
+    """The ticks of a logarithmic axis that holds every ratio: 1, 2 and 5 times a power of ten."""
+    least, most = min((t.low for t in found), default=1.0), max((t.high for t in found), default=1.0)
+    steps = [factor * 10.0**power for power in range(-6, 13) for factor in (1.0, 2.0, 5.0)]
+    first = max(i for i, step in enumerate(steps) if step <= min(least, 1.0) or i == 0)
+    last = min(i for i, step in enumerate(steps) if step >= max(most, 10.0) or i == len(steps) - 1)
+    return steps[first : last + 1]
+
+
 def _time(label: str, operator: str, group: pd.DataFrame) -> Time:
     low, ratio, high = (float(q) for q in np.quantile(group["ratio"], [0.25, 0.5, 0.75]))
     names = ("seconds_value", "seconds", "first_seconds_value", "first_seconds")

@@ -39,6 +39,7 @@ def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
     found = columns(verdicts)
     labels = {column.environment: column.label for column in found}
     agreed = agreement(verdicts, found)
+    times = figures.times(frame, labels)
     style = Markup(_file("style.css"))  # noqa: S704  # our own file
     # One function around them all keeps every name of ours out of the window.
     script = Markup('"use strict";\n(() => {\n' + "\n".join(map(_file, SCRIPTS)) + "\n})();\n")  # noqa: S704
@@ -51,16 +52,19 @@ def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
         totals=overview.totals(frame, found),
         used=overview.used(frame),
         topics=overview.topics(frame, found),
+        kinds=overview.kinds(frame, found),
         findings=overview.findings(frame, found),
+        clashes=overview.clashes(run, verdicts),
         failures=[target for target in run.targets.values() if target.failure],
         meanings=overview.MEANINGS,
-        symbols={**SYMBOLS, "verdicts": [{"word": str(k), "symbol": v} for k, v in SYMBOLS.items()]},
+        symbols=SYMBOLS,
         cases=frame["case"].nunique(),
         rows=len(frame),
         agreement=_pairs(agreed, found),
         accuracy=figures.accuracy(frame, labels),
         edges=figures.NAMES,
-        times=figures.times(frame, labels),
+        times=times,
+        ticks=figures.axis(times),
         cheap=figures.CHEAP,
         style=style,
         script=script,

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from gradbench.judge import WORST, Ruling
+from gradbench.crosscheck import crosscheck
+from gradbench.judge import WORST, Ruling, Verdict
 from gradbench.record import Run
 from gradbench.report.columns import Column
 from gradbench.report.words import brief
@@ -72,6 +73,33 @@ def topics(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any
             cells.append({"column": column, "counts": {k: int(n) for k, n in numbers.items() if n}})
         found.append({"topic": topic, "cases": cases[topic], "cells": cells})
     return found
+
+
+def kinds(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """The fails, errors and disputes by column, verdict and reason: how many answers, in how many cases."""
+    bad = failures(frame)
+    labels = {column.environment: column.label for column in columns}
+    groups = bad.groupby(["verdict", "reason", "environment"], observed=True)["case"]
+    found = [
+        {"label": labels[environment], "verdict": verdict, "reason": reason, "answers": size, "cases": cases}
+        for (verdict, reason, environment), size, cases in zip(
+            groups.size().index, groups.size(), groups.nunique(), strict=True
+        )
+    ]
+    order = {str(r): i for i, r in enumerate(WORST)}
+    return sorted(found, key=lambda kind: (order[kind["verdict"]], -kind["answers"]))
+
+
+def clashes(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The laws that answers break, whatever is right: `rows` of them, and how many there are."""
+    broken = [clash for clash in crosscheck(verdicts) if clash.law != "alone"]
+    rows = []
+    for clash in broken[:MOST]:
+        question = run.questions[clash.query]
+        query = question.query
+        where = f"{query.operator}, {query.dtype}, point {question.point}"
+        rows.append({"clash": clash, "case": question.case, "where": where})
+    return {"rows": rows, "answers": len(broken)}
 
 
 def findings(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import math
 import platform
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +25,7 @@ SYMBOLS = {
 """A symbol beside each word, so that colour never stands alone."""
 
 SHOWN = 20
-"""How many failures a summary names."""
+"""How many kinds of failure a summary names."""
 
 
 class Progress:
@@ -71,30 +73,36 @@ def first_line(text: str) -> str:
 
 
 def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """The failures, and a table of how often each verdict was given to each target."""
+    """The failures by target and kind, and a table of how often each verdict was given to each target."""
     from gradbench.judge import Ruling
     from gradbench.table import rows, totals
 
-    bad = [v for v in verdicts if v.ruling in {Ruling.FAIL, Ruling.ERROR, Ruling.DISPUTED}]
-    for verdict in bad[:SHOWN]:
-        yield failure_line(verdict)
-    if len(bad) > SHOWN:
-        yield f"… and {len(bad) - SHOWN} more"
+    groups: dict[tuple[str, str, str], list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.ruling in {Ruling.FAIL, Ruling.ERROR, Ruling.DISPUTED}:
+            groups[verdict.record.target, str(verdict.ruling), verdict.worst.reason].append(verdict)
+    for members in list(groups.values())[:SHOWN]:
+        cases = len({verdict.question.case for verdict in members})
+        more = f"; {len(members) - 1} more like it, {cases} case{'s' if cases > 1 else ''} in all" if members[1:] else ""
+        yield failure_line(members[0]) + more
+    if len(groups) > SHOWN:
+        yield f"… and {len(groups) - SHOWN} more kinds"
     from rich.console import Console
     from rich.table import Table
 
     counts = totals(rows(verdicts))
-    table = Table(title=None)
+    table = Table()
     for name in ("target", "device", "version"):
-        table.add_column(name)
-    for name in counts.columns:
-        table.add_column(f"{SYMBOLS[name]} {name}", justify="right")
-    for row in counts.reset_index().itertuples(index=False):
+        table.add_column(name, no_wrap=True)
+    given = [name for name in counts.columns if counts[name].any() or name in {"pass", "fail"}]
+    for name in given:
+        table.add_column(f"{SYMBOLS[name]} {name}", justify="right", no_wrap=True)
+    for row in counts[given].reset_index().itertuples(index=False):
         table.add_row(*(str(part) if part else "" for part in row))
     stream = io.StringIO()
     # Colour is for terminals; rich honours NO_COLOR itself.
-    Console(file=stream, force_terminal=sys.stdout.isatty(), width=140).print(table)
-    yield stream.getvalue().rstrip("\n")
+    Console(file=stream, force_terminal=sys.stdout.isatty(), width=200).print(table)
+    yield "\n".join(line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n"))
     for target in run.targets.values():
         if target.failure:
             yield f"{target.name} is absent: it could not start: {first_line(target.failure)}"
@@ -109,7 +117,8 @@ def failure_line(verdict: Verdict) -> str:
     numbers = ""
     if found is not None:
         answered = found.answered.real if found.answered.imag == 0 else found.answered
-        numbers = f": {answered!r} where {found.right!r} is right ({found.ulps:.3g} ulps)"
+        ulps = "" if math.isnan(found.ulps) else f" ({found.ulps:.3g} ulps)"
+        numbers = f": {answered!r} where {found.right!r} is right{ulps}"
     key = f" by {worst.key}" if worst.key else ""
     text = f"{worst.ruling} {worst.reason}: {first_line(worst.detail)}{numbers}"
     return f"{SYMBOLS[worst.ruling]} {verdict.record.target} {question.query.id}{key}: {text}"
