@@ -5,6 +5,8 @@ Paths enter; every `Case` leaves, or every mistake of every file at once, each w
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,15 +25,28 @@ def load(paths: Iterable[Path]) -> list[Case]:
     """
     mistakes: list[Mistake] = []
     cases: list[Case] = []
-    for path in files(paths):
-        try:
-            cases.extend(read(document.load(path, shown(path))))
-        except Mistakes as found:
-            mistakes.extend(found.mistakes)
+    with _without_collector():
+        for path in files(paths):
+            try:
+                cases.extend(read(document.load(path, shown(path))))
+            except Mistakes as found:
+                mistakes.extend(found.mistakes)
     mistakes.extend(_twice(cases))
     if mistakes:
         raise Mistakes(mistakes)
     return cases
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Trees of many small objects and no garbage: looking for cycles among them took a third of the time of 5,000 cases."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def shipped() -> Path:

@@ -240,6 +240,15 @@ def test_an_infinity_that_every_rounding_agrees_on_is_kept():
     assert found.status[""].tolist() == ["estimated", "estimated"]
 
 
+def test_entries_masked_by_an_infinity_stay_masked():
+    for text, right in [("softmax(x)", [0.5, 0.5, 0]), ("log_softmax(x)", [-np.log(2), -np.log(2), -np.inf])]:
+        found = estimate(text, {"x": [1.0, 1.0, -np.inf]})
+        np.testing.assert_allclose(found.answer[""], right)
+        assert found.margin[""]["sigma"][2] == 0
+        assert 0 < found.margin[""]["sigma"][0] < 1e-6
+        assert set(found.status[""]) == {"estimated"}
+
+
 def test_a_result_below_the_normal_numbers_is_off_by_their_spacing():
     found = sigma("x * x", {"x": 3e-4}, dtype="float16")
     assert 0.3 < found / 2.0**-25 < 1.3

@@ -72,7 +72,7 @@ def _sign(x: Any) -> Any:
 
 
 def _atan2(y: Any, x: Any) -> Any:
-    return y + x if y.is_nan() or x.is_nan() else y.atan2(x)  # arb's own of NaN is from -pi to pi
+    return y + x if y.is_nan() or x.is_nan() else arb.atan2(y, x)  # arb's own of NaN is from -pi to pi
 
 
 def _copysign(x: Any, y: Any) -> Any:

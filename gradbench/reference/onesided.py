@@ -20,7 +20,7 @@ from gradbench.reference.edge import same
 from gradbench.reference.lift import Balls, boxed, filled, lift
 from gradbench.reference.problem import Problem, Vector
 from gradbench.reference.series import expand
-from gradbench.reference.series_ring import Fault, Kink, Singular
+from gradbench.reference.series_ring import Fault, Kink, Singular, Undecided
 
 arb: Final = flint.arb
 _NAN: Final = arb("nan")
@@ -99,6 +99,7 @@ def slopes(problem: Problem, direction: Vector, order: int = 1, *, jumps: bool =
     return found
 
 
+_FURTHER: Final = 4
 _STEPS: Final = (100, 200)
 _EXACT: Final = 1_536
 """Bits for difference quotients: a point and a step together must fit, and what cancels."""
@@ -114,8 +115,15 @@ class _Line:
         self.quotient = functools.cache(self._quotient)
 
     def _expansion(self, order: int, side: int | None) -> Any:
+        """To more terms than are asked for where a sign hides behind zeros, as of cos(x) - 1 at 0."""
         self.problem.deadline.check()
-        return expand(self.problem.program, self.problem.values, self.direction, order, side)
+        f, x = self.problem.program, self.problem.values
+        found = expand(f, x, self.direction, order, side)
+        if any(isinstance(entry.fault, Undecided) for entry in found.flat):
+            longer = expand(f, x, self.direction, order + _FURTHER, side)
+            for index, entry in np.ndenumerate(found):
+                found[index] = longer[index] if isinstance(entry.fault, Undecided) else entry
+        return found
 
     def slope(self, index: tuple[int, ...], order: int, jumps: bool) -> Slope:
         """One component's."""

@@ -104,9 +104,17 @@ def _places(r: Array, axis: int) -> Array:
     return np.arange(1, r.shape[moved(axis)] + 1).reshape(shape)
 
 
-def _relative(growth: Callable[[float], float]) -> Scale:
-    """A result of k entries that keeps its relative accuracy, up to a factor."""
-    return lambda _op, r, _ratio, x, **_: np.abs(r) * growth(x.size / max(r.size * len(x) / len(r), 1))
+def _relative(part: float) -> Scale:
+    """A result made of a sum of k squares, which keeps its relative accuracy; `part` is that of the sum's errors."""
+
+    def scale(_op: Callable[..., Array], r: Array, ratio: float, *x: Array, **_statics: Any) -> Array:
+        return np.abs(r) * np.sqrt(2 + (part * ratio) ** 2 * _terms(r, x, {}) / 3)
+
+    return scale
+
+
+def _product(_op: Callable[..., Array], r: Array, _ratio: float, x: Array, **_statics: Any) -> Array:
+    return np.abs(r) * np.sqrt(_terms(r, [x], {}))
 
 
 def _running_product(_op: Callable[..., Array], r: Array, _ratio: float, _x: Array, *, axis: int) -> Array:
@@ -166,7 +174,7 @@ def _entry(f: Callable[..., Array]) -> Scale:
 
 
 def _betaln(r: Array, x1: Array, x2: Array) -> Array:
-    return np.abs(r) + sum(np.abs(sp.gammaln(a)) for a in (x1, x2, x1 + x2))
+    return np.abs(r) + sum(np.abs(sp.gammaln(a)) + 2 for a in (x1, x2, x1 + x2))
 
 
 def _expm(_op: Callable[..., Array], r: Array, _ratio: float, x: Array) -> Array:
@@ -192,11 +200,11 @@ SCALES: Final[dict[str, Scale]] = {
     "cross": _cross,
     "cumulative_sum": _running,
     "cumulative_prod": _running_product,
-    "prod": _relative(np.sqrt),
-    "var": _relative(lambda k: np.sqrt(2 + k / 3)),
-    "std": _relative(lambda k: np.sqrt(2 + k / 12)),
-    "vector_norm": _relative(lambda k: np.sqrt(2 + k / 12)),
-    "matrix_norm": _relative(lambda k: np.sqrt(2 + k / 12)),
+    "prod": _product,
+    "var": _relative(1),
+    "std": _relative(0.5),
+    "vector_norm": _relative(0.5),
+    "matrix_norm": _relative(0.5),
     "logsumexp": _logsumexp,
     "softmax": _softmax,
     "log_softmax": _log_softmax,
@@ -207,7 +215,7 @@ SCALES: Final[dict[str, Scale]] = {
     "ndtr": _entry(lambda r, x: np.abs(r) * (1 + np.square(np.abs(x))) + 0.5),
     "erfinv": _entry(lambda r, _x: 4 * np.abs(r) + np.exp(np.square(np.abs(r)))),
     "gamma": _entry(lambda r, x: np.abs(r) * (1 + np.abs(sp.loggamma(x + 0j)))),
-    "gammaln": _entry(lambda r, _x: np.abs(r) + 1),
+    "gammaln": _entry(lambda r, _x: np.abs(r) + 4),
     "digamma": _entry(lambda r, _x: np.abs(r) + 2),
     "betaln": _entry(_betaln),
     "zeta": _entry(lambda r, _x, _q: 4 * np.abs(r)),

@@ -15,7 +15,7 @@ import flint
 import numpy as np
 
 from gradbench.errors import Unsupported
-from gradbench.reference.series_branches import CORNERS, STEPS, largest, norm, root, sum_of
+from gradbench.reference.series_branches import CORNERS, STEPS, chosen, largest, norm, root, sum_of
 from gradbench.reference.series_functions import SMOOTH, exp, gelu, inverse, log1p
 from gradbench.reference.series_ring import Array, Fault, Ring, Series, Side, Singular, agree, faulty
 
@@ -215,10 +215,16 @@ def _log_softmax(ring: Ring, row: list[Series]) -> list[Series]:
 
 def _sort(ring: Ring, row: list[Series]) -> list[Series]:
     def ordered(side: Side) -> list[Series]:
-        def compared(a: Series, b: Series) -> int:
-            return 0 if a is b else side.sign("sort", a - b)
+        tied: set[int] = set()
 
-        return sorted(row, key=functools.cmp_to_key(compared))
+        def compared(a: Series, b: Series) -> int:
+            sign = 0 if a is b else side.sign("sort", a - b)
+            if sign == 0 and chosen(0, a, b) is not a:
+                tied.update((id(a), id(b)))
+            return sign
+
+        found = sorted(row, key=functools.cmp_to_key(compared))
+        return [Series(x.terms) if id(x) in tied else x for x in found]
 
     return ring.approached("sort", ordered)
 

@@ -175,11 +175,22 @@ def _abs(side: Side, x: Series) -> Series:
 
 def larger(side: Side, primitive: str, x1: Series, x2: Series) -> Series:
     """The larger of two on a side."""
-    return x1 if x1 is x2 or side.sign(primitive, x1 - x2) >= 0 else x2
+    return x1 if x1 is x2 else chosen(side.sign(primitive, x1 - x2), x1, x2)
+
+
+def chosen(sign: int, x1: Series, x2: Series) -> Series:
+    """The first of two where the sign is 1, the second where it is -1, and of 0 the terms that they have in common.
+
+    What follows the known terms may then be the one's or the other's, even if the one is a number.
+    """
+    if sign:
+        return x1 if sign > 0 else x2
+    rest = x1 - x2
+    return x1 if rest.degree < rest.known else Series(x1.terms)
 
 
 def _minimum(side: Side, x1: Series, x2: Series) -> Series:
-    return x1 if side.sign("minimum", x1 - x2) <= 0 else x2
+    return chosen(-side.sign("minimum", x1 - x2), x1, x2)
 
 
 def _between(side: Side, primitive: str, x: Series, least: Ball | None, most: Ball | None) -> Series:

@@ -36,7 +36,9 @@ def columns(verdicts: Sequence[Verdict]) -> list[Column]:
     found: dict[str, Target] = {}
     for verdict in verdicts:
         found.setdefault(verdict.record.environment, verdict.target)
-    ordered = sorted(found.items(), key=lambda pair: (pair[1].reference, pair[1].name, pair[1].device, _version(pair[1])))
+    ordered = sorted(
+        found.items(), key=lambda pair: (pair[1].reference, pair[1].name, pair[1].device, _version(pair[1]))
+    )
     labels = _labels(ordered)
     return [
         Column(key, target, label, shown(_version(target)))

@@ -79,12 +79,19 @@ def _target(column: Column) -> dict[str, str]:
         "name": shown(target.name),
         "device": shown(target.device),
         "version": column.version,
-        "option": shlex.quote(target.name) + ("" if target.device == "cpu" else f" --device {shlex.quote(target.device)}"),
+        "option": shlex.quote(target.name)
+        + ("" if target.device == "cpu" else f" --device {shlex.quote(target.device)}"),
     }
 
 
 def _numbers(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    names = {"absolute": "absolute", "relative": "relative", "ulps": "ulps", "median": "median_ulps", "allowed": "allowed"}
+    names = {
+        "absolute": "absolute",
+        "relative": "relative",
+        "ulps": "ulps",
+        "median": "median_ulps",
+        "allowed": "allowed",
+    }
     found: dict[str, list[Any]] = {k: [rounded(x) for x in frame[name].tolist()] for k, name in names.items()}
     return found | {name: frame[name].tolist() for name in ("bad", "size")}
 
@@ -158,7 +165,11 @@ class _Tables:
             self.texts(f"{query.operator}{orders}"),
             self.texts(query.dtype),
             [self.texts(key) for key in keys],
-            [number for kind, name, array in named for number in (kind, self.texts(name), self.arrays(array_text(array)))],
+            [
+                number
+                for kind, name, array in named
+                for number in (kind, self.texts(name), self.arrays(array_text(array)))
+            ],
             [self.texts(sentence) for sentence in oracle.disputes],
         )
         _append(self.questions, values)
@@ -238,7 +249,9 @@ def _case(question: Question) -> dict[str, Any]:
 
 
 def _tolerance(own: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key}: {value}" for key, value in own.items())
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key}: {value}" for key, value in own.items()
+    )
 
 
 def packed(value: Any) -> str:

@@ -86,7 +86,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    environment.filters |= {"seconds": words.seconds, "brief": words.brief, "percent": words.percent, "address": _address, "place": _place}
+    environment.filters |= {
+        "seconds": words.seconds,
+        "brief": words.brief,
+        "percent": words.percent,
+        "address": _address,
+        "place": _place,
+    }
     environment.globals |= {"bars": figures.bars}
     return environment
 
@@ -98,7 +104,11 @@ def _visible(value: Any) -> Any:
 
 def _address(filter: dict[str, Any], **others: str) -> str:
     """A view as the part of an address after the hash."""
-    pairs = [(key, word) for key, value in (others | filter).items() for word in ([value] if isinstance(value, str) else value)]
+    pairs = [
+        (key, word)
+        for key, value in (others | filter).items()
+        for word in ([value] if isinstance(value, str) else value)
+    ]
     return f"#{urlencode(pairs)}"
 
 

@@ -30,7 +30,7 @@ LOGIC, RELATION, SUM, PRODUCT, PREFIX, SCRIPT, ATOM = range(7)
 
 @dataclass(frozen=True)
 class _Piece:
-    """Markup, how tightly it holds together, and what it begins and ends with: digit, letter, word, bracket, other."""
+    """Markup, how tightly it holds together, and what it begins and ends with: digit, letter, word, function, bracket, other."""
 
     markup: str
     level: int = ATOM
@@ -120,9 +120,9 @@ class _Setter:
         names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
         sign = "←" if self.bound.intersection(names) else "="
         self.bound.update(names)
-        left = ", ".join(names) if len(names) > 1 else ""
-        shown = _list([_name(name) for name in names]) if left else _name(names[0]).markup
-        return (_fenced("(", shown, ")") if left else shown), f"<mo>{sign}</mo>", right
+        pieces = [_name(name) for name in names]
+        left = _fenced("(", _list(pieces), ")") if len(names) > 1 else pieces[0].markup
+        return left, f"<mo>{sign}</mo>", right
 
     def head(self) -> str:
         """The function applied to its inputs."""
@@ -175,9 +175,7 @@ class _Setter:
         whole = isinstance(tree.right, ast.Constant) and isinstance(tree.right.value, int) and tree.right.value > 1
         if name in _TRIGONOMETRIC and whole:
             assert isinstance(base, ast.Call)
-            inner = _list([self.set(part) for part in base.args])
-            markup = f"<msup><mi>{name}</mi>{exponent}</msup>{_APPLY}{_fenced('(', inner, ')')}"
-            return _Piece(f"<mrow>{markup}</mrow>", SCRIPT, "word", "bracket")
+            return _function(f"<msup><mi>{name}</mi>{exponent}</msup>", [self.set(part) for part in base.args])
         return _raised(self.set(base), exponent)
 
     def on_unaryop(self, tree: ast.UnaryOp) -> _Piece:
@@ -207,10 +205,10 @@ class _Setter:
         if inner is None:
             base = self.set(tree.value, ATOM)
             return _Piece(f"<msub>{_row(base)}<mtext>{escape(tree.attr)}</mtext></msub>", SCRIPT)
-        determinant = _applied("<mi>det</mi>", self.set(inner).markup)
+        determinant = _function("<mi>det</mi>", [self.set(inner)])
         if tree.attr == "sign":
-            return _Piece(_applied("<mi>sgn</mi>", determinant), SCRIPT, "word", "bracket")
-        return _Piece(_applied("<mi>log</mi>", _fenced("|", determinant, "|")), SCRIPT, "word", "bracket")
+            return _function("<mi>sgn</mi>", [determinant])
+        return _logarithm(_fenced("|", determinant.markup, "|"))
 
     def on_subscript(self, tree: ast.Subscript) -> _Piece:
         base = self.set(tree.value, ATOM)
@@ -260,8 +258,7 @@ class _Setter:
             return _Piece(markup, PRODUCT, "other", operand.last)
         sign, index = (found, "") if isinstance(found := _SIGNS.get(name, name), str) else found
         function, below = f"<mi>{escape(sign)}</mi>", _subscript(index, statics)
-        applied = _applied(f"<msub>{function}{below}</msub>" if below else function, _list(arrays))
-        return _Piece(applied, SCRIPT, "word", "bracket")
+        return _function(f"<msub>{function}{below}</msub>" if below else function, arrays)
 
     def set_sqrt(self, arrays: Sequence[_Piece]) -> _Piece:
         return _Piece(f"<msqrt>{arrays[0].markup}</msqrt>")
@@ -273,22 +270,18 @@ class _Setter:
         return _raised(arrays[0], "<mrow><mo>−</mo><mn>1</mn></mrow>")
 
     def set_ndtri(self, arrays: Sequence[_Piece]) -> _Piece:
-        inverse = "<msup><mi>Φ</mi><mrow><mo>−</mo><mn>1</mn></mrow></msup>"
-        return _Piece(_applied(inverse, arrays[0].markup), SCRIPT, "word", "bracket")
+        return _function("<msup><mi>Φ</mi><mrow><mo>−</mo><mn>1</mn></mrow></msup>", arrays)
 
     def set_log_ndtr(self, arrays: Sequence[_Piece]) -> _Piece:
-        inner = _applied("<mi>Φ</mi>", arrays[0].markup)
-        return _Piece(f"<mrow><mi>log</mi>{_APPLY}{inner}</mrow>", SCRIPT, "word", "bracket")
+        return _logarithm(_function("<mi>Φ</mi>", arrays).markup)
 
     def set_gammaln(self, arrays: Sequence[_Piece]) -> _Piece:
-        inner = _fenced("|", _applied("<mi>Γ</mi>", arrays[0].markup), "|")
-        return _Piece(f"<mrow><mi>log</mi>{_APPLY}{inner}</mrow>", SCRIPT, "word", "bracket")
+        return _logarithm(_fenced("|", _function("<mi>Γ</mi>", arrays).markup, "|"))
 
     def set_entr(self, arrays: Sequence[_Piece]) -> _Piece:
         if len(arrays[0].markup) > SHORT:  # written twice, so a chain of them would double at each step
-            return _Piece(_applied("<mi>entr</mi>", arrays[0].markup), SCRIPT, "word", "bracket")
-        logarithm = _Piece(_applied("<mi>log</mi>", arrays[0].markup), SCRIPT, "word", "bracket")
-        product = _product(_within(arrays[0], PRODUCT), logarithm)
+            return _function("<mi>entr</mi>", arrays)
+        product = _product(_within(arrays[0], PRODUCT), _function("<mi>log</mi>", arrays))
         return _Piece(f"<mrow><mo>−</mo>{product.markup}</mrow>", SUM, "other", "bracket")
 
     def set_where(self, arrays: Sequence[_Piece]) -> _Piece:
@@ -369,7 +362,7 @@ def _product(left: _Piece, right: _Piece) -> _Piece:
     called = right.first == "bracket" and left.last in {"letter", "word", "other"}
     dot = right.first == "digit" or called or (words and not (left.last == "other" and right.first == "word"))
     sign = "<mo>⋅</mo>" if dot else "<mo>\N{INVISIBLE TIMES}</mo>"
-    if not dot and (right.first == "word" or left.last == "bracket"):
+    if not dot and (right.first in {"word", "function"} or left.last == "bracket"):
         sign += '<mspace width="0.17em"/>'
     return _Piece(f"<mrow>{left.markup}{sign}{right.markup}</mrow>", PRODUCT, left.first, right.last)
 
@@ -399,8 +392,14 @@ def _fenced(left: str, inner: str, right: str) -> str:
     return f'<mrow><mo stretchy="true">{left}</mo>{inner}<mo stretchy="true">{right}</mo></mrow>'
 
 
-def _applied(function: str, inner: str) -> str:
-    return f"<mrow>{function}{_APPLY}{_fenced('(', inner, ')')}</mrow>"
+def _function(sign: str, arrays: Sequence[_Piece]) -> _Piece:
+    markup = f"<mrow>{sign}{_APPLY}{_fenced('(', _list(arrays), ')')}</mrow>"
+    return _Piece(markup, SCRIPT, "function", "bracket")
+
+
+def _logarithm(inner: str) -> _Piece:
+    """Of what has signs of its own around it."""
+    return _Piece(f"<mrow><mi>log</mi>{_APPLY}{inner}</mrow>", SCRIPT, "function", "bracket")
 
 
 def _subscript(index: str, statics: dict[str, ast.expr]) -> str:

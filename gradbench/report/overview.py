@@ -64,7 +64,7 @@ def used(frame: pd.DataFrame) -> list[str]:
 def topics(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
     """For each topic, in the order of the cases, and each column how often each verdict was given, worst first."""
     counts: dict[Any, int] = frame.groupby(["topic", "environment", "verdict"], observed=True).size().to_dict()
-    cases: dict[str, int] = frame.groupby("topic")["case"].nunique().to_dict()
+    cases: dict[Any, int] = frame.groupby("topic")["case"].nunique().to_dict()
     found = []
     for topic in dict.fromkeys(frame["topic"]):
         cells = []

@@ -83,7 +83,9 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
             groups[verdict.record.target, str(verdict.ruling), verdict.worst.reason].append(verdict)
     for members in list(groups.values())[:SHOWN]:
         cases = len({verdict.question.case for verdict in members})
-        more = f"; {len(members) - 1} more like it, {cases} case{'s' if cases > 1 else ''} in all" if members[1:] else ""
+        more = (
+            f"; {len(members) - 1} more like it, {cases} case{'s' if cases > 1 else ''} in all" if members[1:] else ""
+        )
         yield failure_line(members[0]) + more
     if len(groups) > SHOWN:
         yield f"… and {len(groups) - SHOWN} more kinds"

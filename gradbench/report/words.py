@@ -97,7 +97,9 @@ def array_text(array: Array | None) -> str:
     if array.size > SHORT:
         return shape
     wide = array.reshape(-1)
-    wide = wide.astype(np.complex128 if wide.dtype.kind == "c" else np.float64) if wide.dtype.kind not in "iub" else wide
+    wide = (
+        wide.astype(np.complex128 if wide.dtype.kind == "c" else np.float64) if wide.dtype.kind not in "iub" else wide
+    )
     return f"{shape}|{' '.join(entry(number, name) for number in wide.tolist())}"
 
 

@@ -23,7 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 def seconds(*command: str) -> float:
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    # A finding about a framework is exit code 1, and no fault of the run.
+    code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=ROOT).returncode
+    assert code in {0, 1}, command
     return time.perf_counter() - start
 
 

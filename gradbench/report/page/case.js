@@ -1,11 +1,13 @@
 // One case: its function, its points, and every answer beside what is right.
 
-const MANY_ENTRIES = 8;
+const SHOWN_AT_ONCE = 9;
+const SHOWN_AT_ONCE_OF_INPUTS = 36;
 const CALM = ["pass", "unsupported"];
 const OPEN_AT_MOST = 8;
 
-// An array as nested lists; `right` are the words to hold it against, `mark` the entry to point out.
-function arrayNode(text, right, mark) {
+// An array as nested lists; `right` are the words to hold it against, `mark` the entry to point out. A long one is
+// folded, unless there is something to point out.
+function arrayNode(text, right, mark = -1, most = SHOWN_AT_ONCE) {
   const { shape, words, whole } = parsed(text);
   if (!words.length) return make("span", { class: "num" }, whole);
   const entry = (i) => {
@@ -14,9 +16,9 @@ function arrayNode(text, right, mark) {
   };
   if (!shape.length) return make("span", { class: "num" }, differing(words[0], right?.[0]));
   const pieces = nested(shape, words, entry);
-  if (words.length <= MANY_ENTRIES) return make("span", { class: "num lines" }, pieces);
+  if (words.length <= most) return make("span", { class: "num lines" }, pieces);
   const at = mark >= 0 ? `, worst at ${indexText(shape, mark)}: ${words[mark]}` : "";
-  return make("details", { class: "array" },
+  return make("details", { class: "array", open: mark >= 0 },
     make("summary", null, make("span", { class: "num" }, `${shape.join(" × ")} array${at}`)),
     make("pre", { class: "num" }, pieces));
 }
@@ -161,6 +163,17 @@ class CasePage {
     return [...this.findings(questions), ...found];
   }
 
+  // Every fold with answers, opened or as it was before.
+  unfold(on) {
+    for (const fold of this.blocks?.values() ?? []) {
+      if (on) {
+        fold.before = fold.open;
+        fold.open = true;
+        fold.fill();
+      } else fold.open = fold.before;
+    }
+  }
+
   title(question) {
     const { store } = this, q = store.questions;
     return `${store.texts[q.operator[question]]} ${store.texts[q.dtype[question]]}, point ${q.point[question]}`;
@@ -195,25 +208,26 @@ class CasePage {
     for (const question of questions) {
       for (const row of this.rowsOf(question)) {
         if (this.isCalm(row)) continue;
-        const verdict = store.code.verdict[row], target = store.code.target[row];
-        const key = `${verdict} ${target} ${question}`;
-        if (!lines.has(key)) lines.set(key, { verdict, target, question, row });
+        const verdict = store.code.verdict[row], label = store.labels[store.code.target[row]];
+        const said = [store.text("reason", row), store.text("detail", row).split("\n")[0]].filter(Boolean).join(": ");
+        const key = JSON.stringify([verdict, question, said]);
+        if (!lines.has(key)) lines.set(key, { verdict, question, said, labels: new Set() });
+        lines.get(key).labels.add(label);
       }
     }
     if (!lines.size) return [];
-    const ordered = [...lines.values()].sort((a, b) => a.verdict - b.verdict || a.question - b.question || a.target - b.target);
-    const items = ordered.slice(0, 30).map(({ verdict, target, question, row }) => {
+    const found = [...lines.values()].sort((a, b) => a.verdict - b.verdict || a.question - b.question);
+    const items = found.slice(0, 30).map(({ verdict, question, said, labels }) => {
       const go = () => {
         const fold = this.blocks.get(question);
         fold.open = true;
         fold.firstElementChild.focus();
         fold.scrollIntoView({ block: "start" });
       };
-      const detail = [store.text("reason", row), store.text("detail", row).split("\n")[0]].filter(Boolean).join(": ");
-      return make("li", null, chip(store, verdict), " ", make("strong", null, store.labels[target]), " ",
-        make("button", { type: "button", class: "link", onclick: go }, this.title(question)), " ", make("span", { class: "quiet" }, detail));
+      return make("li", null, chip(store, verdict), " ", make("strong", null, [...labels].join(", ")), " ",
+        make("button", { type: "button", class: "link", onclick: go }, this.title(question)), " ", make("span", { class: "quiet" }, said));
     });
-    const left = ordered.length - items.length;
+    const left = found.length - items.length;
     return [make("h2", null, "What needs a look"), make("ul", { class: "look" }, items),
       left ? make("p", { class: "quiet" }, `… and ${left} more below`) : ""];
   }
@@ -240,7 +254,7 @@ class CasePage {
       } else kept.set(dtype, given);
     }
     const rows = names.map((name) => make("tr", null, make("th", { scope: "row" }, name),
-      [...kept.values()].map((given) => make("td", null, given.has(name) ? arrayNode(given.get(name)) : ""))));
+      [...kept.values()].map((given) => make("td", null, given.has(name) ? arrayNode(given.get(name), undefined, -1, SHOWN_AT_ONCE_OF_INPUTS) : ""))));
     const head = make("tr", null, make("th", { scope: "col" }, "Input"), [...kept.keys()].map((dtype) => make("th", { scope: "col" }, dtype)));
     return scroller(`Inputs of point ${q.point[members[0]]}`, make("table", { class: "inputs" }, make("thead", null, head), make("tbody", null, rows)));
   }
@@ -254,6 +268,7 @@ class CasePage {
     const fill = () => {
       if (fold.open && fold.childElementCount === 1) fold.append(...this.answers(question, rows));
     };
+    fold.fill = fill;
     fold.addEventListener("toggle", fill);
     fill();
     this.blocks.set(question, fold);
@@ -266,7 +281,7 @@ class CasePage {
     const directions = [];
     for (let i = 0; i < q.given[question].length; i += 3) {
       const [kind, name, array] = q.given[question].slice(i, i + 3);
-      if (kind === 1) directions.push(make("p", null, `${store.texts[name]}: `, arrayNode(store.arrays[array])));
+      if (kind === 1) directions.push(make("div", { class: "given" }, `${store.texts[name]}: `, arrayNode(store.arrays[array])));
     }
     const columns = ["Target", "Verdict", "Answer", "Absolute error", "Relative error", "Ulps", "Allowed", "By the rule"];
     const head = make("tr", null, columns.map((title, i) => make("th", { scope: "col", class: i > 2 && i < 7 ? "n" : undefined }, title)));
@@ -320,7 +335,8 @@ class CasePage {
     const mine = this.isMine(row) ? "mine" : undefined;
     const found = [make("tr", { class: mine }, cells)];
     const bad = r.bad[row] && r.size[row] > 1 ? `${r.bad[row]} of ${r.size[row]} entries. ` : "";
-    const detail = store.text("detail", row);
+    // Of a single number this says nothing that the columns don't.
+    const detail = store.text("detail", row).replace(r.size[row] === 1 ? "1 of 1 beyond the tolerance" : "", "").trim();
     if (detail || bad) {
       const text = detail.startsWith(`${r.bad[row]} of `) ? detail : bad + detail;
       found.push(make("tr", { class: "detail" }, make("td"), make("td", { colspan: "7" }, message(text))));

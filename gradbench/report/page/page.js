@@ -87,7 +87,8 @@ class Page {
   draw() {
     const { view } = this.state;
     if (view === "rows" || view === "cases") {
-      this.sections[view].insertBefore(this.filters, this.sections[view].children[1]);
+      // Moved only when it must be: what is moved loses the focus.
+      if (this.filters.parentElement !== this.sections[view]) this.sections[view].children[0].after(this.filters);
       this.selection = select(this.store, this.state);
       this.showFilters();
       if (view === "rows") this.drawRows();
@@ -324,15 +325,7 @@ class Page {
     const { view } = this.state;
     if (view === "rows") this.rowGrid.refresh(on ? AT_MOST_IN_PRINT : undefined);
     if (view === "cases") this.caseGrid.refresh(on ? AT_MOST_IN_PRINT : undefined);
-    if (view !== "case") return;
-    for (const fold of this.sections.case.querySelectorAll("details:not(.calls)")) {
-      if (on && !fold.open) fold.dataset.printed = "yes";
-      if (on) fold.open = true;
-      else if (fold.dataset.printed) {
-        fold.open = false;
-        delete fold.dataset.printed;
-      }
-    }
+    if (view === "case") this.casePage.unfold(on);
   }
 }
 

@@ -37,6 +37,7 @@ class Store {
     this.rowsOfCase = this.cases.map(() => []);
     this.callsOf = questions.case.map(() => []);
     calls.question.forEach((question, call) => this.callsOf[question].push(call));
+    for (const list of this.callsOf) list.sort((a, b) => calls.target[a] - calls.target[b]);
     this.rowsOfCall = calls.question.map(() => []);
     for (let row = 0; row < size; row++) {
       const call = rows.call[row], question = calls.question[call], target = calls.target[call];
