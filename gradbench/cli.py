@@ -337,7 +337,7 @@ def _targets(names: Sequence[str]) -> list[Entry]:
 
     if not names:
         shown = {"finite-difference"}
-        return [e for e in registry.installed().values() if not e.reference or e.name in shown]
+        return [e for e in registry.installed().values() if not e.by_name and (not e.reference or e.name in shown)]
     found = [registry.entry(name) for name in names]
     for entry in found:
         if not entry.is_installed:

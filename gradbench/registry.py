@@ -31,6 +31,7 @@ class Entry:
         devices: The kinds of device it can be asked to use.
         reference: Whether it says what is true rather than being judged.
         by_hand: Whether it is sent the derivatives that a case has written by hand.
+        by_name: Whether it is asked only if somebody names it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Entry:
     devices: tuple[str, ...] = ("cpu",)
     reference: bool = False
     by_hand: bool = False
+    by_name: bool = False
 
     @property
     def framework(self) -> str:
@@ -60,6 +62,9 @@ _TABLE: Final = (
     Entry("autograd", "gradbench.adapters.autograd:Autograd", "autograd", "autograd"),
     Entry("sympy", "gradbench.adapters.sympy:SymPy", "sympy", "sympy"),
     Entry("manual", "gradbench.adapters.manual:Manual", by_hand=True),
+    Entry("finite-difference:forward", "gradbench.adapters.difference:Forward", by_name=True),
+    Entry("finite-difference:central", "gradbench.adapters.difference:Central", by_name=True),
+    Entry("complex-step", "gradbench.adapters.difference:ComplexStep", by_name=True),
     Entry("finite-difference", "gradbench.reference.finite_difference:FiniteDifference", reference=True),
     Entry("high-precision", "gradbench.reference.symbolic:HighPrecision", "mpmath", reference=True),
     Entry("ball", "gradbench.reference.ball:Ball", "flint", "certified", reference=True),

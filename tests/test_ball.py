@@ -442,12 +442,8 @@ def test_two_functions_of_one_reference_are_not_confused():
 # Who watches the rules
 
 
-def planted(name, rule):
-    """The reverse rule of a primitive replaced."""
-    return {**adjoint_room.RULES, name: rule}
-
-
-WRONG_FIRST = lambda g, _y, x: (g * x.apply("cos") * 1.0001 if False else g * x.apply("sin"),)  # noqa: E731
+def wrong_sine(g, _y, x):
+    return (g * x.apply("sin"),)
 
 
 @pytest.mark.parametrize(
@@ -464,7 +460,7 @@ WRONG_FIRST = lambda g, _y, x: (g * x.apply("cos") * 1.0001 if False else g * x.
     ],
 )
 def test_a_wrong_reverse_rule_is_caught(monkeypatch, operator, text, more):
-    monkeypatch.setitem(adjoint_room.RULES, "sin", WRONG_FIRST)
+    monkeypatch.setitem(adjoint_room.RULES, "sin", wrong_sine)
     with pytest.raises(RulesDisagree, match="bug of gradbench"):
         ask(text, {"x": 0.5, "y": 2.0}, operator, **more)
 
@@ -484,6 +480,11 @@ def test_a_rule_that_is_off_by_little_is_caught(monkeypatch):
     monkeypatch.setitem(adjoint_room.RULES, "exp", lambda g, y, _x: (g * y * (1 + 2.0**-60) + g * 2.0**-60,))
     with pytest.raises(RulesDisagree):
         ask("sum(exp(x))", {"x": [0.5, 1.0, 2.0]})
+
+
+def test_without_the_check_a_wrong_rule_passes_and_the_note_says_so(monkeypatch):
+    monkeypatch.setitem(adjoint_room.RULES, "sin", wrong_sine)
+    assert not ask("sin(x)", {"x": 0.5}, ball=Ball(check=False)).notes["checked"]
 
 
 def test_a_wrong_series_is_caught(monkeypatch):

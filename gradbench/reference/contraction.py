@@ -7,6 +7,7 @@ or answers with something else than it should, is a `Fault`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import ml_dtypes
@@ -32,7 +33,7 @@ class Answer:
     Attributes:
         kind: `gradient`, `vjp` or `jvp`.
         digits: Binary ones behind the point that the dtype holds of numbers from 1 to 2.
-        narrow: A dtype that it answered in, of less precision than was said; or nothing.
+        narrow: The dtype that it answered in, if that has less precision than was said.
     """
 
     def __init__(self, kind: str, source: Any, subject: Subject, dtype: str, ulps: float) -> None:
@@ -42,7 +43,7 @@ class Answer:
         format = ml_dtypes.finfo(self.dtype)
         self.digits = int(format.nmant)
         self.rounding, self.least = float(format.eps), float(format.smallest_subnormal)
-        self.largest = 0.0
+        self.narrow, self.largest = "", 0.0
         self.gradients: dict[bytes, Array] = {}
 
     def pulled(self, u: Array) -> Array:
@@ -69,15 +70,27 @@ class Answer:
             raise Fault(f"{self.kind} raised {type(error).__name__}: {error}") from error
         if self.kind == "vjp":
             return self._flat(found)
-        return np.zeros(self.subject.size) if found is None else numbers(found, output, "jvp")
+        flat = np.zeros(self.subject.size) if found is None else numbers(found, output, "jvp")
+        self._look([found])
+        return flat
 
     def _flat(self, found: Any) -> Array:
-        return self.subject.layout.flat(found, self.kind)
+        flat = self.subject.layout.flat(found, self.kind)
+        self._look(found.values() if isinstance(found, Mapping) else [found])
+        return flat
+
+    def _look(self, parts: Iterable[Any]) -> None:
+        """Notes a dtype that can't hold what was asked for."""
+        for part in parts:
+            dtype = np.asarray(part).dtype
+            if dtype in DTYPES.values() and ml_dtypes.finfo(dtype).nmant < self.digits:
+                self.narrow = str(dtype)
 
     def along(self, u: Array, v: Array, block: slice) -> tuple[float, float]:
         """<u, J v>, v being 0 outside a block, and how far off rounding may have left it."""
         if self.kind != "jvp":
-            return self.sum(v * self.pulled(u)[block])
+            # What isn't moved stays out, were it NaN.
+            return self.sum(np.multiply(v, self.pulled(u)[block], out=np.zeros(len(v)), where=v != 0))
         moved = np.zeros(self.subject.point.size)
         moved[block] = v
         total, rounding = self.sum(u * self.asked(moved))

@@ -255,6 +255,8 @@ class _Check:
             f"{self.answer.kind} says {first.given:.6g}, finite differences {first.value:.6g} ± {first.tolerance:.1g}"
         )
         sentence = f"{len(failing)} of {len(probes)} projections disagree: {says}"
+        if self.answer.narrow:
+            sentence += f" ({self.answer.narrow}, judged as {self.answer.dtype})"
         if not self._repeats(failing[0]):
             return f"{sentence}; {self.answer.kind} isn't deterministic: asked again, it answers differently"
         search = self.search

@@ -87,7 +87,7 @@ def times(frame: pd.DataFrame, labels: Mapping[str, str]) -> list[Time]:
     bad = set(map(tuple, frame.loc[~good, ["environment", "query"]].drop_duplicates().to_numpy()))
     calls = frame.drop_duplicates(["environment", "query"])
     pairs = zip(calls["environment"], calls["query"], strict=True)
-    calls = calls[[pair not in bad for pair in pairs]]
+    calls = calls[np.array([pair not in bad for pair in pairs], bool)]
     calls = calls.loc[(calls["seconds"] > 0), wanted].copy()
     calls["operator"] = calls["operator"].str.partition(" ")[0]
     join = ["environment", "case", "point", "dtype"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -102,14 +102,10 @@ def _visible(value: Any) -> Any:
     return words.shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _address(filter: dict[str, Any], **others: str) -> str:
-    """A view as the part of an address after the hash."""
-    pairs = [
-        (key, word)
-        for key, value in (others | filter).items()
-        for word in ([value] if isinstance(value, str) else value)
-    ]
-    return f"#{urlencode(pairs)}"
+def _address(view: Mapping[str, str | Sequence[str]]) -> str:
+    """A view as the part of an address after the hash, in the names that the page shows."""
+    words_of = {key: [value] if isinstance(value, str) else value for key, value in view.items()}
+    return f"#{urlencode([(key, words.shown(word)) for key, found in words_of.items() for word in found])}"
 
 
 def _place(value: float, low: float, high: float, width: float) -> float:

@@ -101,7 +101,7 @@ def run() -> None:
 
     questions = plan(read([ROOT / "cases" / "seed"]), Selection())
     shown = {"finite-difference"}
-    targets = [e for e in registry.installed().values() if not e.reference or e.name in shown]
+    targets = [e for e in registry.installed().values() if not e.by_name and (not e.reference or e.name in shown)]
     jobs = verify.jobs({e.name: e for e in [*targets, *verify.references()]}.values(), questions, Device())
     start = time.perf_counter()
     last: dict[str, float] = {}

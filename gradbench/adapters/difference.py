@@ -1,0 +1,143 @@
+"""The difference quotients of textbooks, without an error bar: forward, central, and complex step.
+
+Each is a target like any other, asked for by name, so that one sees how many digits it gives where. The reference
+`finite-difference` is another matter: it measures its own error.
+
+Sources: Nocedal and Wright (2006), Numerical Optimization, section 8.1, for the steps; Squire and Trapp (1998), Using
+complex variables to estimate derivatives of real functions, for the third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from gradbench.adapter import Arrays, Function, Native
+from gradbench.errors import Unsupported
+from gradbench.numeric import OPS
+from gradbench.query import Array
+
+IMAGINARY: Final = {8: 1e-200, 4: 1e-30}
+"""The imaginary step by bytes of the format: so small that its square is 0 beside anything."""
+
+
+class _Difference:
+    """What the three have in common: NumPy, and a derivative by one entry at a time."""
+
+    ops: Mapping[str, Callable[..., Native]] = OPS
+    composite = ()
+    refusals = (NotImplementedError,)
+
+    def open(self, device: str) -> Mapping[str, Any]:  # noqa: ARG002  # NumPy has one device
+        """Nothing to set."""
+        return {}
+
+    def versions(self) -> Mapping[str, str]:
+        """Of NumPy, which computes."""
+        return {"numpy": np.__version__}
+
+    def asarray(self, array: Array) -> Native:
+        """A copy."""
+        return np.array(array)
+
+    def numpy(self, array: Native) -> Array:
+        """The array itself."""
+        return np.asarray(array)
+
+    def synchronize(self) -> None:
+        """Nothing runs behind our back."""
+
+    def value(self, f: Function, x: Arrays) -> Native:
+        """The function itself."""
+        return self._of(f, x)
+
+    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+        """Shape y, by one quotient along the direction."""
+        return self.quotient(f, x, tangents)
+
+    def jacobian(self, f: Function, x: Arrays) -> dict[str, Array]:
+        """By input, shape y + x: a quotient for each entry."""
+        found = {}
+        for name, array in x.items():
+            columns = [self.quotient(f, x, unit) for unit in _units(x, name)]
+            y = columns[0].shape if columns else self.value(f, x).shape
+            found[name] = np.reshape(np.moveaxis(np.reshape(columns, (-1, *y)), 0, -1), y + array.shape)
+        return found
+
+    def gradient(self, f: Function, x: Arrays) -> dict[str, Array]:
+        """By input, shape x."""
+        found = self.jacobian(f, x)
+        if self.value(f, x).shape:
+            raise ValueError("the gradient of an array")
+        return found
+
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+        """The quotient along a direction, shape y."""
+        raise NotImplementedError
+
+    def _of(self, f: Function, x: Arrays) -> Array:
+        if any(a.dtype.kind == "c" for a in x.values()):
+            raise Unsupported("a difference quotient along complex numbers")
+        with np.errstate(all="ignore"):
+            return np.asarray(f(*x.values()))
+
+
+class Forward(_Difference):
+    """(f(x + h v) − f(x)) / h with h = √ε · max(1, |x|)."""
+
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+        """See the class."""
+        h = _step(x, 1 / 2)
+        ahead = {name: (a + h * tangents[name]).astype(a.dtype) for name, a in x.items()}
+        y = self._of(f, x)
+        return np.asarray((self._of(f, ahead) - y) / y.dtype.type(h))
+
+
+class Central(_Difference):
+    """(f(x + h v) − f(x − h v)) / 2h with h = ∛ε · max(1, |x|)."""
+
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+        """See the class."""
+        h = _step(x, 1 / 3)
+        ahead = {name: (a + h * tangents[name]).astype(a.dtype) for name, a in x.items()}
+        behind = {name: (a - h * tangents[name]).astype(a.dtype) for name, a in x.items()}
+        y = self._of(f, ahead)
+        return np.asarray((y - self._of(f, behind)) / y.dtype.type(2 * h))
+
+
+class ComplexStep(_Difference):
+    """Im f(x + ih v) / h: no difference, so nothing cancels; only for functions that are analytic as they are written."""
+
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+        """See the class."""
+        kind = next(iter(x.values())).dtype
+        if kind.itemsize not in IMAGINARY or kind.kind != "f":
+            raise Unsupported(f"a complex step in {kind.name}")
+        h = IMAGINARY[kind.itemsize]
+        wide = np.result_type(kind, np.complex64)
+        moved = {name: (a + 1j * h * tangents[name]).astype(wide) for name, a in x.items()}
+        with np.errstate(all="ignore"):
+            try:
+                y = np.asarray(f(*moved.values()))
+            except TypeError as error:
+                raise Unsupported(f"not for complex numbers: {str(error).splitlines()[0]}") from error
+        if y.dtype.kind != "c":
+            raise Unsupported("the function drops the imaginary part, as abs and floor do")
+        return np.asarray(y.imag / h).astype(kind)
+
+
+def _step(x: Arrays, power: float) -> float:
+    """A power of 2, so that x + h differs from x by exactly h where it can."""
+    kind = next(iter(x.values())).dtype
+    size = max([1.0, *(float(np.max(np.abs(a), initial=0.0)) for a in x.values())])
+    return float(2.0 ** np.round(np.log2(float(np.finfo(kind).eps) ** power * size)))
+
+
+def _units(x: Arrays, name: str) -> Iterator[dict[str, Array]]:
+    """The unit directions of one input."""
+    for index in range(x[name].size):
+        found = {other: np.zeros_like(a) for other, a in x.items()}
+        found[name].reshape(-1)[index] = 1
+        yield found
