@@ -23,6 +23,12 @@ IMAGINARY: Final = {8: 1e-200, 4: 1e-30}
 """The imaginary step by bytes of the format: so small that its square is 0 beside anything."""
 
 
+NOT_ANALYTIC: Final = frozenset(
+    "abs sign floor ceil trunc round remainder copysign hypot atan2 vector_norm matrix_norm svdvals eigvalsh slogdet".split()
+)
+"""Of a complex number these give something else than the function continued: the imaginary part would be lost."""
+
+
 class _Difference:
     """What the three have in common: NumPy, and a derivative by one entry at a time."""
 
@@ -109,6 +115,8 @@ class Central(_Difference):
 
 class ComplexStep(_Difference):
     """Im f(x + ih v) / h: no difference, so nothing cancels; only for functions that are analytic as they are written."""
+
+    ops: Mapping[str, Callable[..., Native]] = {name: op for name, op in OPS.items() if name not in NOT_ANALYTIC}
 
     def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
         """See the class."""
