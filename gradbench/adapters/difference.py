@@ -23,10 +23,16 @@ IMAGINARY: Final = {8: 1e-200, 4: 1e-30}
 """The imaginary step by bytes of the format: so small that its square is 0 beside anything."""
 
 
-NOT_ANALYTIC: Final = frozenset(
-    "abs sign floor ceil trunc round remainder copysign hypot atan2 vector_norm matrix_norm svdvals eigvalsh slogdet".split()
-)
-"""Of a complex number these give something else than the function continued: the imaginary part would be lost."""
+WITHOUT_COMPLEX_STEP: Final = frozenset(
+    {
+        # of a complex number they give something else than the function continued
+        "abs", "sign", "floor", "ceil", "trunc", "round", "remainder", "copysign", "hypot", "atan2", "softsign", "vector_norm",
+        "matrix_norm", "svdvals", "eigvalsh", "slogdet",
+        # an imaginary part as small as the step is lost in SciPy's complex versions
+        "gamma", "j0", "j1", "i0", "i1", "i0e", "i1e",
+    }
+)  # fmt: skip
+"""What the complex step would answer wrongly, and without a word."""
 
 
 class _Difference:
@@ -116,7 +122,9 @@ class Central(_Difference):
 class ComplexStep(_Difference):
     """Im f(x + ih v) / h: no difference, so nothing cancels; only for functions that are analytic as they are written."""
 
-    ops: Mapping[str, Callable[..., Native]] = {name: op for name, op in OPS.items() if name not in NOT_ANALYTIC}
+    ops: Mapping[str, Callable[..., Native]] = {
+        name: op for name, op in OPS.items() if name not in WITHOUT_COMPLEX_STEP
+    }
 
     def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
         """See the class."""
