@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class Mutating(Honest):
     def gradient(self, f, x):
         found = super().gradient(f, x)
         for array in x.values():
-            array += 1
+            np.add(array, 1, out=array)
         return found
 
 
@@ -123,10 +123,17 @@ class Refusing(Honest):
         raise ArithmeticError("nor that")
 
 
+class Telling(Honest):
+    """Answers with how many derivatives by hand it was sent."""
+
+    def value(self, f, x):
+        return np.asarray(float(len(f.rules)))
+
+
 class Poor(Honest):
     """Has no sine."""
 
-    ops = {name: op for name, op in OPS.items() if name != "sin"}
+    ops = MappingProxyType({name: op for name, op in OPS.items() if name != "sin"})
 
 
 class Raising(Honest):

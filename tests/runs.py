@@ -11,7 +11,7 @@ from gradbench.judge import Verdict, judge
 from gradbench.query import Operator, Query, Question, Stated
 from gradbench.record import Outcome, Record, Run, Target
 
-EVIL = "a\"b'<i onclick=\"x()\">&amp;</script>\u202e\x07 😀 =1"
+EVIL = 'a"b\'<i onclick="x()">&amp;</script>\u202e\x07 😀 =1'
 """A name with quotes, angle brackets, a sign that turns the direction of the text, a control character and an emoji."""
 
 TORCH = Target("torch", "cpu", "x86_64", {"torch": "2.13.0", "mkl": "2024.2"}, {"threads": 1, "deterministic": True})
@@ -76,7 +76,9 @@ def everything() -> Run:
         for target, slowness in ((TORCH, 3.0), (JAX, 7.0)):
             records.append(answered(target, value, 5.0))
             records.append(answered(target, gradient, 4.0, 1.0, seconds=slowness * 1e-4))
-    estimate = answered(FINITE, questions[1], 4.0 + 1e-9, 1.0, margin={"x": {"radius": np.array(1e-8)}, "y": {"radius": np.array(0.0)}})
+    estimate = answered(
+        FINITE, questions[1], 4.0 + 1e-9, 1.0, margin={"x": {"radius": np.array(1e-8)}, "y": {"radius": np.array(0.0)}}
+    )
     records.append(replace(estimate, status={key: np.full((), "estimated") for key in ("x", "y")}))
 
     wrong = ask(question("wrong", Operator.GRADIENT), 4.0, 1.0)
@@ -86,7 +88,9 @@ def everything() -> Run:
     records.append(answered(JAX, nan, np.nan))
     none = ask(question("none", Operator.GRADIENT), 4.0, 1.0)
     records.append(answered(JAX, none, None, 1.0))
-    error = ask(question(EVIL, description="<script>alert(1)</script>", source="\u202e", place="ca ses/it's.yaml:12"), 5.0)
+    error = ask(
+        question(EVIL, description="<script>alert(1)</script>", source="\u202e", place="ca ses/it's.yaml:12"), 5.0
+    )
     message = f"no {EVIL}\n" + "\n".join(f"  frame {i}" for i in range(9))
     records.append(Record(error.query.id, Outcome.RAISED, error="RuntimeError", message=message).of(TORCH))
     records.append(Record(error.query.id, Outcome.UNSUPPORTED, message="no such primitive").of(JAX))

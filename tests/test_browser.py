@@ -283,7 +283,15 @@ def test_a_narrow_screen_scrolls_its_tables_and_not_the_page(visit, browser):
     size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        for view in ("view=overview", "view=cases", "view=rows", "view=agreement", "view=accuracy", "view=time", "case=wrong"):
+        for view in (
+            "view=overview",
+            "view=cases",
+            "view=rows",
+            "view=agreement",
+            "view=accuracy",
+            "view=time",
+            "case=wrong",
+        ):
             visit(view)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 400, view
     finally:

@@ -54,7 +54,12 @@ def test_a_run_leaves_its_four_files_and_says_where(here, capsys):
 def test_the_csv_is_tidy_and_round_trips(here, capsys):
     gradbench(capsys, "run", "cases.yaml", "--target", "manual", "--report", "r")
     frame = pd.read_csv(here / "r" / "results.csv")
-    one = frame[(frame.target == "manual") & (frame.operator == "gradient") & (frame.dtype == "float64") & (frame.case == "square")]
+    one = frame[
+        (frame.target == "manual")
+        & (frame.operator == "gradient")
+        & (frame.dtype == "float64")
+        & (frame.case == "square")
+    ]
     assert one[["input", "verdict", "answer", "truth"]].to_numpy().tolist() == [["x", "pass", 6.0, 6.0]]
     assert not frame.duplicated(["case", "point", "operator", "input", "dtype", "target", "device"]).any()
 
@@ -73,7 +78,9 @@ def test_a_liar_makes_the_exit_code_1_and_is_named(here, capsys, monkeypatch):
 
     entry = registry.Entry("liar", "faults:Flipped")
     monkeypatch.setattr(registry, "entries", lambda: {"liar": entry, **{e.name: e for e in registry._TABLE}})
-    code, out, _ = gradbench(capsys, "run", "cases.yaml", "--target", "liar", "--operator", "gradient", "--dtype", "float64", "--report", "r")
+    code, out, _ = gradbench(
+        capsys, "run", "cases.yaml", "--target", "liar", "--operator", "gradient", "--dtype", "float64", "--report", "r"
+    )
     assert code == 1
     assert "✗ liar square#1:gradient:float64 by x: fail wrong" in out
     records = (here / "r" / "records.jsonl").read_text().splitlines()

@@ -48,7 +48,11 @@ def test_nan_is_never_right_however_wide_the_tolerance(right, bound):
     assert (found.bad, found.nonfinite) == (1, 1)
 
 
-@given(st.floats(allow_nan=False, width=64), st.floats(allow_nan=False, allow_infinity=False, width=64), st.floats(0, 1e300))
+@given(
+    st.floats(allow_nan=False, width=64),
+    st.floats(allow_nan=False, allow_infinity=False, width=64),
+    st.floats(0, 1e300),
+)
 def test_a_component_is_good_only_if_it_is_shown_to_be_near(answer, right, bound):
     found = judged(answer, right, bound=bound)
     with np.errstate(over="ignore"):
@@ -140,5 +144,13 @@ def test_an_empty_array_is_right():
 
 
 def test_grades_are_words():
-    assert [grade(u) for u in (0, 0.5, 0.51, 3, 100, 1e9, math.inf)] == ["rounded", "rounded", "faithful", "close", "fair", "poor", "poor"]
+    assert [grade(u) for u in (0, 0.5, 0.51, 3, 100, 1e9, math.inf)] == [
+        "rounded",
+        "rounded",
+        "faithful",
+        "close",
+        "fair",
+        "poor",
+        "poor",
+    ]
     assert grade(math.nan) == ""

@@ -78,7 +78,10 @@ def test_an_asymmetric_hessian_is_a_finding():
 def test_forward_and_reverse_mode_must_be_adjoint():
     jvp = asked(Operator.JVP, tangents={"x": np.array([1.0, -1.0])})
     vjp = asked(Operator.VJP, cotangent=np.array(0.5))
-    right = [(jvp, [*truth(jvp, y=-2), said(jvp, "torch", y=-2)]), (vjp, [*truth(vjp, x=[1, 2]), said(vjp, "torch", x=[1, 2])])]
+    right = [
+        (jvp, [*truth(jvp, y=-2), said(jvp, "torch", y=-2)]),
+        (vjp, [*truth(vjp, x=[1, 2]), said(vjp, "torch", x=[1, 2])]),
+    ]
     assert laws(*right) == []
     wrong = [right[0], (vjp, [*truth(vjp, x=[1, 2]), said(vjp, "torch", x=[1, 2.5])])]
     assert laws(*wrong) == [("adjointness", ("torch",))]

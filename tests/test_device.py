@@ -12,7 +12,11 @@ def machine(monkeypatch):
     """A machine with so many GPUs."""
 
     def make(count: int) -> None:
-        found = Gpus(count, "", tuple(f"GPU {i}" for i in range(count))) if count else Gpus(reason="there is no CUDA driver")
+        found = (
+            Gpus(count, "", tuple(f"GPU {i}" for i in range(count)))
+            if count
+            else Gpus(reason="there is no CUDA driver")
+        )
         monkeypatch.setattr(device, "gpus", lambda: found)
 
     return make

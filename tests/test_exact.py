@@ -26,7 +26,14 @@ def test_nan_is_a_number():
 
 @pytest.mark.parametrize(
     ("text", "slack"),
-    [("23.1780070835713", 5e-14), ("11.92692295225547", 5e-15), ("1.234567890123e-5", 5e-18), ("0.26", 0.0), ("54", 0.0), ("1e-6", 0.0)],
+    [
+        ("23.1780070835713", 5e-14),
+        ("11.92692295225547", 5e-15),
+        ("1.234567890123e-5", 5e-18),
+        ("0.26", 0.0),
+        ("54", 0.0),
+        ("1e-6", 0.0),
+    ],
 )
 def test_a_long_decimal_was_rounded_by_its_author_and_a_short_one_was_not(text, slack):
     assert number(text)[1] == pytest.approx(slack, rel=1e-9)

@@ -161,7 +161,9 @@ def test_a_name_is_no_glob_in_a_command_and_a_device_is_named():
     asked = replace(runs.question("a"), case="w[0]*")
     assert data._case(asked)["command"].endswith("--case 'w[[]0][*]'")
     target = Target("torch:func", "cuda:1")
-    verdict = next(judge(Run({}, {asked.query.id: asked}, {target.environment: target}, [runs.answered(target, asked, 5.0)])))
+    verdict = next(
+        judge(Run({}, {asked.query.id: asked}, {target.environment: target}, [runs.answered(target, asked, 5.0)]))
+    )
     assert data._target(columns([verdict])[0])["option"] == "torch:func --device cuda:1"
 
 
@@ -193,7 +195,14 @@ def test_a_target_that_could_not_start_is_absent_and_says_so(everything, page):
 
 def test_versions_settings_and_command_are_shown(page):
     shown = re.sub(r"\s+", " ", page.text)
-    for fact in ("2024.2", "deterministic True", "gradbench run --case <b>", "3.11.7", "2026-11-22T06:13:06", "Linux, x86_64"):
+    for fact in (
+        "2024.2",
+        "deterministic True",
+        "gradbench run --case <b>",
+        "3.11.7",
+        "2026-11-22T06:13:06",
+        "Linux, x86_64",
+    ):
         assert fact in shown
 
 
@@ -223,7 +232,10 @@ def test_merged_runs_are_each_described(everything):
 def test_a_version_or_a_device_tells_two_columns_apart():
     asked = runs.question("a")
     old, new = (Target("torch", versions={"torch": v}) for v in ("2.12", "2.13"))
-    gpu, odd = Target("torch", "cuda", versions={"torch": "2.13"}), Target("torch", versions={"torch": "2.13"}, settings={"x": 1})
+    gpu, odd = (
+        Target("torch", "cuda", versions={"torch": "2.13"}),
+        Target("torch", versions={"torch": "2.13"}, settings={"x": 1}),
+    )
     known = {t.environment: t for t in (old, new, gpu, odd)}
     run = Run({}, {asked.query.id: asked}, known, [runs.answered(t, asked, 5.0) for t in known.values()])
     labels = [column.label for column in columns(list(judge(run)))]

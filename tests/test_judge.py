@@ -27,11 +27,25 @@ def question(function="x**2", inputs=None, operator=Operator.GRADIENT, said=None
 def ball(value, status="certified", radius=0.0, **margin) -> Record:
     value = np.asarray(value, np.float64)
     margins = {"radius": np.full(value.shape, radius), **{k: np.asarray(v, np.float64) for k, v in margin.items()}}
-    return Record("q", Outcome.ANSWERED, {"x": value}, target="ball", margin={"x": margins}, status={"x": np.full(value.shape, status)})
+    return Record(
+        "q",
+        Outcome.ANSWERED,
+        {"x": value},
+        target="ball",
+        margin={"x": margins},
+        status={"x": np.full(value.shape, status)},
+    )
 
 
 def other(name, value, status, radius=0.0) -> Record:
-    return Record("q", Outcome.ANSWERED, {"x": np.asarray(value)}, target=name, margin={"x": {"radius": np.asarray(radius)}}, status={"x": np.asarray(status)})
+    return Record(
+        "q",
+        Outcome.ANSWERED,
+        {"x": np.asarray(value)},
+        target=name,
+        margin={"x": {"radius": np.asarray(radius)}},
+        status={"x": np.asarray(status)},
+    )
 
 
 def noise(sigma) -> Record:
@@ -121,8 +135,14 @@ def test_a_case_that_contradicts_the_proof_is_disputed_and_nobody_is_judged():
     assert found.ruling is Ruling.DISPUTED
     assert "f.yaml:3: gradient by x, entry 0: the case says 3.0, and ball proves 2.0" in found.worst.detail
     assert verdict(question(said={"x": stated(2.0)}), 2.0, ball(2.0), noise(0.0)).ruling is Ruling.PASS
-    assert verdict(question(said={"x": stated(2.0000000000001, slack=5e-13)}), 2.0, ball(2.0), noise(0.0)).ruling is Ruling.PASS
-    assert verdict(question(said={"x": stated(2.00001, slack=5e-13)}), 2.0, ball(2.0), noise(0.0)).ruling is Ruling.DISPUTED
+    assert (
+        verdict(question(said={"x": stated(2.0000000000001, slack=5e-13)}), 2.0, ball(2.0), noise(0.0)).ruling
+        is Ruling.PASS
+    )
+    assert (
+        verdict(question(said={"x": stated(2.00001, slack=5e-13)}), 2.0, ball(2.0), noise(0.0)).ruling
+        is Ruling.DISPUTED
+    )
 
 
 def test_a_case_that_says_undefined_where_there_is_a_derivative_is_disputed():
@@ -133,7 +153,13 @@ def test_a_case_that_says_undefined_where_there_is_a_derivative_is_disputed():
 def test_at_a_kink_every_slope_between_the_one_sided_ones_is_right():
     kink = ball(0.0, "kink", left=-1.0, right=1.0)
     asked = question("abs(x)", {"x": np.array(0.0)})
-    assert [ruling(asked, a, kink)[0] for a in (-1.0, 0.0, 1.0, 1.5, np.nan)] == ["pass", "pass", "pass", "fail", "fail"]
+    assert [ruling(asked, a, kink)[0] for a in (-1.0, 0.0, 1.0, 1.5, np.nan)] == [
+        "pass",
+        "pass",
+        "pass",
+        "fail",
+        "fail",
+    ]
     assert "at a kink" in verdict(asked, 0.0, kink).worst.detail
 
 

@@ -67,7 +67,9 @@ def test_unconnected_inputs_are_found_from_the_program():
 
 
 def test_a_rule_may_use_the_names_of_the_function():
-    rule = parse_rule("c = a + b\nd = b + 1\nreturn c * d", "return {a: d * cotangent, b: d + c}", ["a", "b"], ["cotangent"])
+    rule = parse_rule(
+        "c = a + b\nd = b + 1\nreturn c * d", "return {a: d * cotangent, b: d + c}", ["a", "b"], ["cotangent"]
+    )
     assert evaluate(rule, NUMBERS, {"a": 2.0, "b": 1.0, "cotangent": 10.0}) == {"a": 20.0, "b": 5.0}
 
 

@@ -11,7 +11,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "gradbench"
 
-ASK = {"case", "case_reader", "catalogue", "document", "exact", "plan", "points", "runner", "schema", "stated", "device"}
+ASK = {
+    "case",
+    "case_reader",
+    "catalogue",
+    "document",
+    "exact",
+    "plan",
+    "points",
+    "runner",
+    "schema",
+    "stated",
+    "device",
+}
 ANSWER = {"worker", "adapter", "numeric"}
 CONCLUDE = {"compare", "oracle", "crosscheck", "judge", "baseline", "table"}
 
@@ -109,7 +121,10 @@ def test_function_texts_never_reach_eval_exec_or_sympify():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func if isinstance(node, ast.Call) else None
             word = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
-            assert word not in {"exec", "sympify", "parse_expr", "literal_eval"} or (name, word) == ("primitives", "literal_eval"), name
+            assert word not in {"exec", "sympify", "parse_expr", "literal_eval"} or (name, word) == (
+                "primitives",
+                "literal_eval",
+            ), name
             assert not (isinstance(called, ast.Name) and word in {"eval", "compile"}), name
 
 
@@ -145,5 +160,7 @@ def test_importing_the_command_line_imports_no_framework_and_no_pandas():
 
 
 def test_that_check_could_fail():
-    done = subprocess.run([sys.executable, "-c", "import scipy, numpy; " + SHOW], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import scipy, numpy; " + SHOW], capture_output=True, text=True, check=True
+    )
     assert "numpy" in done.stdout.split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 
@@ -111,7 +111,9 @@ def test_a_deep_chain_takes_no_longer_than_its_length(name):
     text = "x"
     for _ in range(60):
         text = {"where": f"where(x > 0, {text}, x)"}.get(name) or (
-            f"{name}({text}, x)" if len(VOCABULARY[name].parameters) > 1 and name in {"hypot", "kron", "logaddexp", "outer"} else f"{name}({text})"
+            f"{name}({text}, x)"
+            if len(VOCABULARY[name].parameters) > 1 and name in {"hypot", "kron", "logaddexp", "outer"}
+            else f"{name}({text})"
         )
     start = time.process_time()
     markup = mathematics(parse(text, ["x"]))

@@ -89,6 +89,14 @@ def test_whole_numbers_add_and_multiply_without_errors():
     assert sigma("exp(x) + cos(x)", {"x": 0.0}) == 0
 
 
+def test_a_sum_that_cancels_to_a_short_number_was_rounded_before():
+    x = {"x": [1 / 3, 0.25, -1 / 3, 0.5]}
+    for text in ("sum(x)", "cumulative_sum(x)[3]", "x @ (x * 0 + 1)", "trace(diag(x))"):
+        assert estimate(text, x, dtype="bfloat16").answer[""] == 0.75, text
+        assert 0.2 < sigma(text, x, dtype="bfloat16") / UNIT["bfloat16"] < 2, text
+    assert sigma("sum(x)", {"x": [0.5, 0.25, -0.5, 0.5]}, dtype="bfloat16") == 0
+
+
 def test_a_number_that_doesnt_fit_the_format_is_rounded_before_it_is_used():
     assert estimate("x * 0.1", {"x": 1.0}, dtype="bfloat16").answer[""] == float(ml_dtypes.bfloat16(0.1))
     assert estimate("maximum(x, 0.1)", {"x": 0.0}).answer[""] == float(np.float32(0.1))
@@ -327,7 +335,14 @@ def test_without_errors_the_replayed_primitives_are_those_of_numpy():
 
 def test_every_exact_primitive_and_every_scale_is_one_of_the_vocabulary():
     known = set(VOCABULARY) | set(INTERNAL)
-    for table in (roundoff.EXACT, roundoff.SCALES, roundoff.BACKWARD, roundoff.ALWAYS, replay._BY_ENTRY):
+    for table in (
+        roundoff.EXACT,
+        roundoff.SCALES,
+        roundoff.BACKWARD,
+        roundoff.ALWAYS,
+        roundoff.ADDED,
+        replay._BY_ENTRY,
+    ):
         assert set(table) <= known
     assert not roundoff.EXACT & set(roundoff.SCALES)
 

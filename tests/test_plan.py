@@ -10,8 +10,10 @@ from gradbench.plan import Selection, direction, plan
 from gradbench.query import Operator, Query
 from gradbench.wire import FORMATS
 
+EVERYTHING = Selection()
 
-def questions(body: str, selection: Selection = Selection(), function: str = "x**2", inputs: str = "{x: scalar}"):
+
+def questions(body: str, selection: Selection = EVERYTHING, function: str = "x**2", inputs: str = "{x: scalar}"):
     text = f"cases:\n  - name: c\n    inputs: {inputs}\n    function: {function}\n{body}"
     return plan(read(document.parse(text.encode(), "f.yaml")), selection)
 
@@ -79,7 +81,9 @@ def test_a_number_of_the_text_that_the_format_can_not_hold_voids_what_is_stated(
 
 
 def test_nothing_stated_crosses_to_a_worker():
-    (question,) = questions("    points: [{at: {x: 3}, gradient: 6.5}]", Selection(operators=[Operator.GRADIENT], dtypes=["float64"]))
+    (question,) = questions(
+        "    points: [{at: {x: 3}, gradient: 6.5}]", Selection(operators=[Operator.GRADIENT], dtypes=["float64"])
+    )
     assert "6.5" not in str(question.query.to_json())
     assert Query.from_json(question.query.to_json()).digest == question.query.digest
 
@@ -92,7 +96,12 @@ def test_the_digest_depends_on_what_is_asked_and_not_on_its_name():
 
 def test_the_selection_is_by_glob_tag_topic_and_primitive():
     body = "    tags: [seed]\n    points: [{at: {x: 3}}]"
-    for selection in (Selection(globs=["c*"]), Selection(tags=["seed"]), Selection(tags=["f"]), Selection(tags=["power"])):
+    for selection in (
+        Selection(globs=["c*"]),
+        Selection(tags=["seed"]),
+        Selection(tags=["f"]),
+        Selection(tags=["power"]),
+    ):
         assert questions(body, selection)
     for selection in (Selection(globs=["d*"]), Selection(tags=["sin"])):
         with pytest.raises(NothingToRun):

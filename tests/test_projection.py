@@ -50,7 +50,7 @@ def test_a_defect_among_200_000_entries_is_seen(large, defect):
     found = check(summed, large, gradient=DEFECTS[defect](np.cos(large)), names=0)
     assert found.outcome == "failed"
     assert found.more
-    assert found.evaluations == 67
+    assert found.evaluations == 91
 
 
 def test_the_honest_gradient_of_200_000_entries_passes(large):
@@ -76,7 +76,7 @@ def test_one_wrong_entry_among_200_000_is_named_in_two_projections_for_each_halv
     assert wrong.bound < 1e-7
     assert not found.more
     assert not found.stretches
-    assert found.evaluations <= 33 * (4 + 2 * math.ceil(math.log2(LARGE)))
+    assert found.evaluations <= 45 * (4 + 2 * math.ceil(math.log2(LARGE)))
     assert "df/dx[123456]" in found.sentence
 
 
@@ -119,7 +119,7 @@ def matrix(seed):
     return w, x, jacobian
 
 
-@pytest.mark.parametrize("size", [1e-8, -1e-10])
+@pytest.mark.parametrize("size", [1e-8, -1e-9])
 def test_one_wrong_entry_of_a_jacobian_is_caught_and_named_by_vjp(size):
     for seed in range(20):
         w, x, jacobian = matrix(seed)
@@ -204,8 +204,8 @@ def test_a_narrow_derivative_is_judged_as_what_it_is(dtype):
         x = np.random.default_rng(seed).standard_normal(500).astype(kind)
         honest = np.cos(x.astype(np.float64)).astype(kind)
         outcomes.append(check(summed, x, gradient=honest, dtype=dtype, seed=seed).outcome)
-        zero = check(summed, x, gradient=0 * honest, dtype=dtype, seed=seed, names=0)
-        assert (zero.outcome == "failed") == (outcomes[-1] == "passed")
+        if outcomes[-1] == "passed":
+            assert check(summed, x, gradient=-honest, dtype=dtype, seed=seed, names=0).outcome == "failed"
     assert "failed" not in outcomes
     assert outcomes.count("passed") >= (20 if dtype == "bfloat16" else 50)
     strict = check(summed, x.astype(float), gradient=honest, names=0)
@@ -253,8 +253,8 @@ def test_the_same_seed_gives_the_same_and_another_one_something_else():
 
 
 def test_the_number_of_projections_is_counted():
-    found = check(summed, X, gradient=np.cos(X), projections=5, ratio=4, seed="case")
-    assert (found.projections, found.evaluations, found.seed) == (5, 5 * 45 + 1, "case")
+    found = check(summed, X, gradient=np.cos(X), projections=5, ratio=2, seed="case")
+    assert (found.projections, found.evaluations, found.seed) == (5, 5 * 79 + 1, "case")
 
 
 def test_a_derivative_of_zero_proves_nothing_but_a_wrong_one_is_seen():
@@ -448,3 +448,12 @@ def test_what_nobody_knows_is_not_wrong_and_nan_is():
     assert Gap(math.nan, 1e300).wrong
     assert Gap(math.inf, 1e300).wrong
     assert not Gap(0.0, 0.0).wrong
+
+
+@pytest.mark.parametrize("x", [[-7.6, -3.7, 2.3], [9.0, 3.0, -4.0]])
+def test_a_slope_too_small_to_move_f_is_no_error(x):
+    # tanh(84) - tanh(25.5) is 0, exactly, wherever f is asked; its slope is not.
+    f, x = FAMILIES[4][0], np.array(x)
+    assert f(x[None]) == 0
+    assert check(f, x, gradient=chain(x) + 1e-21).outcome == "inconclusive"
+    assert check(f, x, gradient=chain(x) + 1e-12).outcome == "failed"

@@ -20,7 +20,7 @@ from gradbench.primitives import ARITHMETIC, VOCABULARY
 from gradbench.program import Number
 from gradbench.reference import batch
 from gradbench.reference.internal_ops import INTERNAL_OPS
-from gradbench.reference.roundoff import ALWAYS, BACKWARD, EXACT, SCALES, aligned, axes_of, moved
+from gradbench.reference.roundoff import ADDED, ALWAYS, BACKWARD, EXACT, SCALES, aligned, axes_of, moved
 
 Array = Any
 
@@ -81,6 +81,11 @@ _BY_ENTRY: Final = frozenset(
 ) | {"polygamma", "bessel_j", "bessel_i", "spherical_j"}  # fmt: skip
 
 
+def _cross_sizes(x1: Array, x2: Array) -> Array:
+    a, b = (np.abs(x) for x in aligned([x1, x2]))
+    return np.roll(a, -1, -1) * np.roll(b, 1, -1) + np.roll(a, 1, -1) * np.roll(b, -1, -1)
+
+
 class Replay:
     """Rounding errors of one precision, drawn for a number of replays at a time.
 
@@ -117,7 +122,7 @@ class Replay:
         return lambda *x: op(*(self._number(a) if isinstance(a, Number) else a for a in x))
 
     def _noisy(self, name: str, op: Callable[..., Any]) -> Callable[..., Any]:
-        scale, backward, by_entry, always = SCALES.get(name), BACKWARD.get(name), name in _BY_ENTRY, name in ALWAYS
+        scale, backward, by_entry = SCALES.get(name), BACKWARD.get(name), name in _BY_ENTRY
 
         def noisy(*x: Any, **statics: Any) -> Any:
             with np.errstate(all="ignore"):
@@ -129,7 +134,13 @@ class Replay:
                 if isinstance(r, tuple):
                     return tuple(self.rounded(part) for part in r)
                 size = None if scale is None else scale(op, r, self.ratio, *x, **statics)
-                return self.rounded(r, size, None if always else x if by_entry else ())
+                exact = None
+                if name in ADDED:
+                    sizes = _cross_sizes(*x) if name == "cross" else op(*map(np.abs, x), **statics)
+                    exact = self._exact(r, ()) & self._exact(sizes, ())
+                elif name in ALWAYS:
+                    exact = (r == 0) & (size == 0)
+                return self.rounded(r, size, x if by_entry else (), exact)
 
         return noisy
 
@@ -146,12 +157,14 @@ class Replay:
             return found + (_ONE * self.unit * 1j) * self.generator.standard_normal(shape, np.float32)
         return found
 
-    def rounded(self, r: Array, scale: Array | None = None, operands: Sequence[Any] | None = ()) -> Array:
-        """A result with its rounding error; none where it is exact, unless there are no operands to tell from."""
+    def rounded(
+        self, r: Array, scale: Array | None = None, operands: Sequence[Any] = (), exact: Array | None = None
+    ) -> Array:
+        """A result with its rounding error; none where it is exact, which shows in its digits unless it is given."""
         if r.dtype.kind not in "fc":
             return r
         size = np.maximum(np.abs(r) if scale is None else scale, self.tiny)
-        exact = (size == self.tiny) & (r == 0) if operands is None else self._exact(r, operands)
+        exact = self._exact(r, operands) if exact is None else exact
         exact = exact | ~np.isfinite(size)  # an infinity stays one, and so does what it makes 0, as in softmax
         found = r
         if not exact.all():

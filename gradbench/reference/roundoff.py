@@ -71,7 +71,9 @@ def _sum_scale(r: Array, squares: Array, k: Any, ratio: float, *, own: bool = Fa
     """The errors of a sum r of k terms with the sum of `squares`; the terms' `own` errors, and one `more` at the end."""
     added = np.maximum(k - 2, 0)
     whole = (1 + more + ratio**2 * added / 3) * np.square(np.abs(r))
-    return np.sqrt(whole + ratio**2 * (added / 6 + own) * squares)
+    # A wide accumulator lasts for one loop: of a sum over two axes, one after the other, the first is rounded between.
+    between = np.maximum(ratio**2 * added / 6, np.minimum(added, 1) * (ratio < 1))
+    return np.sqrt(whole + (between + ratio**2 * own) * squares)
 
 
 def _terms(r: Array, x: Sequence[Array], statics: Mapping[str, Any]) -> int:
@@ -93,8 +95,9 @@ def _letters(x: Sequence[Array], subscripts: str) -> int:
     return int(np.prod([n for c, n in sizes.items() if c not in right], dtype=np.int64))
 
 
-def _running(op: Callable[..., Array], r: Array, ratio: float, x: Array, *, axis: int) -> Array:
-    return _sum_scale(r, op(np.square(np.abs(x)), axis=axis), _places(r, axis), ratio)
+def _running(op: Callable[..., Array], r: Array, _ratio: float, x: Array, *, axis: int) -> Array:
+    # Each partial sum is a result, and two frameworks go on from it as it was rounded.
+    return _sum_scale(r, op(np.square(np.abs(x)), axis=axis), _places(r, axis), 1.0)
 
 
 def _places(r: Array, axis: int) -> Array:
@@ -231,6 +234,9 @@ SCALES: Final[dict[str, Scale]] = {
     "matrix_power": _matrix_power,
 }
 
+ADDED: Final = frozenset({"sum", "mean", "trace", "matmul", "vecdot", "tensordot", "einsum", "cross", "cumulative_sum"})
+"""Sums, of which a result that fits the format is exact only if the sum of the sizes fits it as well: what cancelled
+may have been rounded before."""
 
 ALWAYS: Final = frozenset({
     "sinc", "gelu", "logit", "ndtr", "erfinv", "gamma", "gammaln", "digamma", "betaln", "zeta", "gammainc", "polygamma",

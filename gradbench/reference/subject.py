@@ -16,6 +16,7 @@ import numpy as np
 
 from gradbench.errors import BadOption
 from gradbench.query import Array
+from gradbench.reference.ladder import EPS
 from gradbench.reference.probe import Lines, Survey
 from gradbench.reference.slope import Limit, Status
 
@@ -246,11 +247,12 @@ class Subject:
             return np.stack([total, size])[..., None]
 
         with np.errstate(all="ignore"):
-            limit, centre = self._ladder(contracted, v, block)
-        status, spread = str(limit.status[0, 0]), abs(float(centre[0, 0]) - float(np.sum(self.value * u)))
-        if status != Status.OK or not spread <= SAME * float(centre[1, 0]):
+            limit, lines = self._ladder(contracted, v, block)
+        centre, size = (float(part[0, 0]) for part in lines.found[-1]())
+        status, value, bound = str(limit.status[0, 0]), float(limit.value[0, 0]), float(limit.bound[0, 0])
+        if status != Status.OK or not abs(centre - float(np.sum(self.value * u))) <= SAME * size:
             self._compare()
-        return Slope(float(limit.value[0, 0]), float(limit.bound[0, 0]), status)
+        return Slope(value, max(bound, _unseen(lines, value)), status)
 
     def column(self, index: int) -> tuple[Array, Array]:
         """The derivative by one entry of the point, of shape (m), and its bound: infinite where it isn't known."""
@@ -262,12 +264,11 @@ class Subject:
         known = (limit.status[0] == Status.OK) & np.isfinite(limit.value[0])
         return limit.value[0], np.where(known, limit.bound[0], np.inf)
 
-    def _ladder(self, f: Callable[[Array], Array], v: Array, block: slice) -> tuple[Limit, Array]:
+    def _ladder(self, f: Callable[[Array], Array], v: Array, block: slice) -> tuple[Limit, Lines]:
         survey = Survey(f, self.point[block])
         lines = Lines(survey, v[None], self.ratio)
         survey.run()
-        values, size = lines.found[-1]()
-        return lines.slopes(), np.concatenate([values, size])
+        return lines.slopes(), lines
 
     def _whole(self, points: Array, block: slice) -> Array:
         """Points of which only a block was moved."""
@@ -286,3 +287,18 @@ class Subject:
         apart = np.abs(again.reshape(-1) - self.value)
         if not float(np.max(apart, initial=0)) <= SAME * size:
             raise Fault("f isn't deterministic: it answers differently at the same point")
+
+
+def _unseen(lines: Lines, value: float) -> float:
+    """How large a slope may be that f, standing still far and wide, doesn't show.
+
+    What f is summed from may be larger than f: tanh(30) - tanh(40) is 0, and all around it too, while its slope isn't.
+    Terms of the size of 1 are allowed for.
+    """
+    plus, minus, _, centre = (found()[0].reshape(-1) for found in lines.found)
+    moved = np.flatnonzero((plus != centre) | (minus != centre))
+    still = int(moved[-1]) + 1 if len(moved) else 0
+    if still > len(plus) // 2:
+        return 0.0
+    step, size = float(lines.steps[still, 0, 0]), max(1.0, abs(float(centre[0])))
+    return EPS * size / step if abs(value) * step <= EPS * size else 0.0

@@ -89,7 +89,7 @@ def times(frame: pd.DataFrame, labels: Mapping[str, str]) -> list[Time]:
     pairs = zip(calls["environment"], calls["query"], strict=True)
     calls = calls[np.array([pair not in bad for pair in pairs], bool)]
     calls = calls.loc[(calls["seconds"] > 0), wanted].copy()
-    calls["operator"] = calls["operator"].str.partition(" ")[0]
+    calls["operator"] = [operator.partition(" ")[0] for operator in calls["operator"]]
     join = ["environment", "case", "point", "dtype"]
     values = calls[calls["operator"] == "value"].drop(columns="operator").drop_duplicates(join)
     both = calls[calls["operator"] != "value"].merge(values, on=join, suffixes=("", "_value"))

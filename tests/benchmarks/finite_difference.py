@@ -11,7 +11,7 @@ and the number of evaluations, all of them in one call. Wanted on the held-out s
 8 digits in 93 % or more, at most 80 evaluations in one call.
 """
 
-# ruff: noqa: T201  # printing is what it is for
+# printing is what it is for
 from __future__ import annotations
 
 import argparse

@@ -114,7 +114,9 @@ def run() -> None:
     alone_took = time.perf_counter() - alone_start
     with tempfile.TemporaryDirectory() as folder:
         whole = seconds(sys.executable, "-m", "gradbench.cli", "run", "cases/seed", "--report", folder)
-    print(f"a whole run of the seed cases: {whole:.1f} s; slowest worker {slowest}: {last[slowest]:.1f} s beside the others,")
+    print(
+        f"a whole run of the seed cases: {whole:.1f} s; slowest worker {slowest}: {last[slowest]:.1f} s beside the others,"
+    )
     print(f"  {alone_took:.1f} s alone; ratio {whole / last[slowest]:.2f} and {whole / alone_took:.2f} (target 1.3)")
 
 

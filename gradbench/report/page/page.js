@@ -141,8 +141,9 @@ class Page {
     document.addEventListener("click", (event) => {
       for (const menu of details) if (!menu.contains(event.target)) menu.open = false;
     });
-    this.filters.addEventListener("focusout", (event) => {
-      for (const menu of details) if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+    this.filters.addEventListener("focusout", ({ relatedTarget: next }) => {
+      // A press on a label gives the focus to whatever holds the whole form: that is no leaving.
+      for (const menu of details) if (next && !menu.contains(next) && !next.contains(menu)) menu.open = false;
     });
   }
 
