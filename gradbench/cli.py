@@ -32,6 +32,7 @@ NOT_STARTED: Final = 3
 INTERRUPTED: Final = 130
 
 FORMATS: Final = ("html", "csv", "junit", "json")
+DEFAULT_FORMATS: Final = FORMATS[:3]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -142,7 +143,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write."
 )
-@_many("--format", f"What to write beside the records: {', '.join(FORMATS)}.", default=FORMATS, show_default=True)
+@_many("--format", f"What to write beside the records: {', '.join(FORMATS)}.", default=DEFAULT_FORMATS, show_default=True)
 @click.option(
     "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a query may take."
 )
@@ -165,8 +166,13 @@ def run(folder: Path, timeout: float, device: str, **options: Any) -> int:
     from gradbench.report.terminal import Progress
 
     jobs = verify.jobs([*targets, *verify.references()], questions, where)
-    with Progress(sum(len(job.questions) for job in jobs), len(jobs)) as progress:
-        done = verify.run(questions, targets, folder / "records.jsonl", where, timeout, progress.watch)
+    records = folder / "records.jsonl"
+    try:
+        with Progress(sum(len(job.questions) for job in jobs), len(jobs)) as progress:
+            done = verify.run(questions, targets, records, where, timeout, progress.watch)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; what was recorded is kept: see it with 'gradbench report {records}'", err=True)
+        return INTERRUPTED
     return _report(done, folder, formats, _own(options), asked=options["target"])
 
 
@@ -186,7 +192,7 @@ def judge(records: tuple[Path, ...], **options: Any) -> int:
 @click.option(
     "--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write."
 )
-@_many("--format", f"What to write: {', '.join(FORMATS)}.", default=FORMATS, show_default=True)
+@_many("--format", f"What to write: {', '.join(FORMATS)}.", default=DEFAULT_FORMATS, show_default=True)
 def report(records: tuple[Path, ...], folder: Path, **options: Any) -> int:
     """Write the report of stored records."""
     formats = _formats(options["format"])

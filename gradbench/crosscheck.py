@@ -44,8 +44,8 @@ class Clash:
     sentence: str
 
 
-def crosscheck(verdicts: Iterable[Verdict]) -> list[Clash]:
-    """Every clash among the answers of a run."""
+def crosscheck(verdicts: Iterable[Verdict], vote: bool = True) -> list[Clash]:
+    """Every clash among the answers of a run; those who stand alone only if a vote is asked for."""
     answered = [v for v in verdicts if v.record.outcome is Outcome.ANSWERED and v.record.target not in REFERENCES]
     found: list[Clash] = []
     for verdict in answered:
@@ -56,7 +56,8 @@ def crosscheck(verdicts: Iterable[Verdict]) -> list[Clash]:
         by_query[verdict.question.query.id].append(verdict)
     for members in by_query.values():
         found.extend(_modes(members))
-        found.extend(_alone(members))
+        if vote:
+            found.extend(_alone(members))
     return found
 
 
@@ -112,7 +113,8 @@ def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
             room = np.transpose(allowed(verdict, f"{a},{b}"), axes) + allowed(verdict, f"{b},{a}")
             with np.errstate(invalid="ignore"):
                 apart = np.abs(turned - _wide(lower))
-                broken = ~(apart <= room) & np.isfinite(room)
+                both = np.isnan(turned) & np.isnan(_wide(lower))  # that is another finding
+                broken = ~(apart <= room) & np.isfinite(room) & ~both
             if broken.any():
                 worst = float(np.max(np.where(broken & ~np.isnan(apart), apart, 0.0)))
                 sentence = f"the Hessian by {a},{b} isn't the transpose of that by {b},{a}: they differ by {worst:.3g}"
@@ -144,7 +146,8 @@ def _product(forward: Verdict, reverse: Verdict) -> Iterator[Clash]:
     room = float(np.sum(np.abs(_wide(w)) * allowed(forward, "")))
     room += float(sum(np.sum(np.abs(_wide(v[name])) * allowed(reverse, name)) for name in v))
     room += float(ulp(np.array(abs(left)), FORMS["float64"])) * (w.size + sum(a.size for a in v.values()))
-    if np.isfinite(room) and not abs(left - right) <= room:
+    both = np.isnan(left) and np.isnan(right)  # that is another finding
+    if np.isfinite(room) and not both and not abs(left - right) <= room:
         sentence = f"⟨w, Jv⟩ = {left:.17g} and ⟨Jᵀw, v⟩ = {right:.17g}: forward and reverse mode disagree"
         yield Clash("adjointness", forward.question.query.id, (forward.record.target,), sentence)
 

@@ -227,7 +227,7 @@ def test_a_case_that_is_not_there_says_so(visit):
 
 def test_a_large_array_shows_its_worst_entry(visit):
     browser = visit("case=large")
-    assert "worst entry: -7.0 where 1225.0 is right" in one(browser, "#case").text
+    assert "worst at [3, 4]: -7.0 where 1225.0 is right" in one(browser, "#case").text
 
 
 def test_what_two_targets_disagree_about_is_listed(visit):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -16,10 +16,10 @@ FILLED = {"text": "'i,i->'", "ints": "(1, 2)", "int": "2", "axes": "0", "axis": 
 
 def spoken(text: str, names: str = "x y") -> str:
     """The mathematics in a line: what is raised after ^, what is lowered after _, what is divided by /, roots by name."""
-    return flat(ElementTree.fromstring(mathematics(parse(text, names.split()))))
+    return flat(ET.fromstring(mathematics(parse(text, names.split()))))
 
 
-def flat(element: ElementTree.Element) -> str:
+def flat(element: ET.Element) -> str:
     parts = [flat(child) for child in element]
     own = "".join((element.text or "").split())
     signs = {"msup": "^", "msub": "_", "munder": "_", "mfrac": "/"}

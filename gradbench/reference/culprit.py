@@ -75,7 +75,10 @@ class Search:
             if not math.isfinite(given) and stop - start > 1:
                 return Gap(math.nan, 0.0)
             slope = self.subject.along(u, some, block)
-            gap = Gap(given - slope.value, slope.tolerance + rounding) if slope.known else Gap(0.0, math.inf)
+            gap = slope.gap(given, rounding)
+            if stop - start == 1 and gap.wrong:
+                slope = self.subject.along(u, some, block, again=True)
+                gap = slope.gap(given, rounding)
             if stop - start == 1 and gap.wrong:
                 self.named.append(start)
                 self.leaves[start] = given, slope, float(some[0])

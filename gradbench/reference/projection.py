@@ -146,7 +146,7 @@ def check(
     """Whether a derivative of f at x is what values of f say, by projections.
 
     One of `gradient`, `vjp` and `jvp` is given. What f or the derivative gets wrong by itself is in the answer.
-    For a moment it takes about four times the memory of 45 points.
+    For a moment it takes about four times the memory of 45 points, of 79 where something disagrees.
 
     Args:
         f: Takes points of shape (B, *x), or arrays of shape (B, *part) by name, and answers with an array of
@@ -237,7 +237,9 @@ class _Check:
     def _probe(self, u: Array, v: Array) -> Probe:
         slope = self.subject.along(u, v)
         given, rounding = self.answer.along(u, v, slice(0, len(v)))
-        tolerance = slope.tolerance + rounding if slope.known else math.inf
+        if slope.gap(given, rounding).wrong:
+            slope = self.subject.along(u, v, again=True)
+        tolerance = slope.gap(given, rounding).tolerance
         return Probe(slope.value, slope.bound, slope.status, given, tolerance)
 
     def _excuse(self, probes: tuple[Probe, ...]) -> str:

@@ -16,13 +16,17 @@ import numpy as np
 
 from gradbench.errors import BadOption
 from gradbench.query import Array
+from gradbench.reference.bisection import Gap
 from gradbench.reference.ladder import EPS
-from gradbench.reference.probe import Lines, Survey
+from gradbench.reference.probe import LEVELS, Lines, Survey
 from gradbench.reference.slope import Limit, Status
 
 SAME: Final = 2.0**-40
 """Two answers at one point that are closer than this differ by the order of summation, not by chance."""
 
+OTHER: Final = 0.7
+"""A ladder's steps are powers of two. Before anything is called wrong it is looked at from others, so many times as far:
+over a narrow rise of f the quotients of a few steps may agree by chance, on something that isn't the slope."""
 CAUTION: Final = 3.0
 """The tolerance is so many ladder's bounds: 0 false alarms in 3,000 trials at 3, 0.9 % at 1."""
 
@@ -144,14 +148,13 @@ class Slope:
     status: str
 
     @property
-    def tolerance(self) -> float:
-        """How far off somebody else's may be, rounding apart."""
-        return CAUTION * self.bound
-
-    @property
     def known(self) -> bool:
         """Whether it can be compared with anything."""
         return self.status == Status.OK and math.isfinite(self.value) and math.isfinite(self.bound)
+
+    def gap(self, given: float, rounding: float) -> Gap:
+        """What somebody else says against it, if that may be off by rounding."""
+        return Gap(given - self.value, CAUTION * self.bound + rounding) if self.known else Gap(0.0, math.inf)
 
 
 class Subject:
@@ -190,7 +193,7 @@ class Subject:
 
     def _call(self, points: Array) -> Array:
         with np.errstate(all="ignore"):
-            found = np.asarray(self.f(self.layout.arrays(points.copy())))
+            found = np.asarray(self.f(self.layout.arrays(points)))
         if found.dtype.kind == "c":
             raise Fault("f answered with complex numbers")
         return found.astype(np.float64)
@@ -198,6 +201,7 @@ class Subject:
     def _single(self, point: Array) -> Array | None:
         self.evaluations += 1
         try:
+            point = point.copy()
             found = self._call(point[None] if self.vectorized else point)
         except Fault:
             raise
@@ -234,8 +238,11 @@ class Subject:
                 row[:] = found.reshape(-1)
         return apart
 
-    def along(self, u: Array, v: Array, block: slice = slice(None)) -> Slope:
-        """The derivative of the sum of u f along v, which moves the entries in a block, by one call of f."""
+    def along(self, u: Array, v: Array, block: slice = slice(None), again: bool = False) -> Slope:
+        """The derivative of the sum of u f along v, which moves the entries in a block, by one call of f.
+
+        If it is asked for again, it is by the finest ladder, and one with other steps.
+        """
         if not v.any():
             return Slope(0.0, 0.0, Status.OK)
 
@@ -247,12 +254,15 @@ class Subject:
             return np.stack([total, size])[..., None]
 
         with np.errstate(all="ignore"):
-            limit, lines = self._ladder(contracted, v, block)
+            limit, lines = self._ladder(
+                contracted, OTHER * v if again else v, block, min(LEVELS) if again else self.ratio
+            )
+        scale = OTHER if again else 1.0
         centre, size = (float(part[0, 0]) for part in lines.found[-1]())
         status, value, bound = str(limit.status[0, 0]), float(limit.value[0, 0]), float(limit.bound[0, 0])
         if status != Status.OK or not abs(centre - float(np.sum(self.value * u))) <= SAME * size:
             self._compare()
-        return Slope(value, max(bound, _unseen(lines, value)), status)
+        return Slope(value / scale, max(bound, _unseen(lines, value)) / scale, status)
 
     def column(self, index: int) -> tuple[Array, Array]:
         """The derivative by one entry of the point, of shape (m), and its bound: infinite where it isn't known."""
@@ -260,13 +270,14 @@ class Subject:
             lambda points: self.values(self._whole(points, slice(index, index + 1))),
             np.ones(1),
             slice(index, index + 1),
+            min(LEVELS),
         )
         known = (limit.status[0] == Status.OK) & np.isfinite(limit.value[0])
         return limit.value[0], np.where(known, limit.bound[0], np.inf)
 
-    def _ladder(self, f: Callable[[Array], Array], v: Array, block: slice) -> tuple[Limit, Lines]:
+    def _ladder(self, f: Callable[[Array], Array], v: Array, block: slice, ratio: int) -> tuple[Limit, Lines]:
         survey = Survey(f, self.point[block])
-        lines = Lines(survey, v[None], self.ratio)
+        lines = Lines(survey, v[None], ratio)
         survey.run()
         return lines.slopes(), lines
 

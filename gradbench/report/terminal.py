@@ -89,6 +89,7 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield failure_line(members[0]) + more
     if len(groups) > SHOWN:
         yield f"… and {len(groups) - SHOWN} more kinds"
+    yield from _clashes(verdicts)
     from rich.console import Console
     from rich.table import Table
 
@@ -110,6 +111,18 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
             yield f"{target.name} is absent: it could not start: {first_line(target.failure)}"
     if not run.complete:
         yield f"the run was cut short: {len(run.records)} records are all there is of it"
+
+
+def _clashes(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """What answers say of one another, by law and target: an example of each, and how many there are."""
+    from gradbench.crosscheck import Clash, crosscheck
+
+    groups: dict[tuple[str, tuple[str, ...]], list[Clash]] = defaultdict(list)
+    for clash in crosscheck(verdicts, vote=False):
+        groups[clash.law, clash.targets].append(clash)
+    for (law, targets), members in groups.items():
+        more = f"; {len(members) - 1} more like it" if members[1:] else ""
+        yield f"≠ {' and '.join(targets)} {members[0].query}: {law}: {members[0].sentence}{more}"
 
 
 def failure_line(verdict: Verdict) -> str:

@@ -322,7 +322,10 @@ class CasePage {
     const size = number < 0 ? 0 : parsed(store.arrays[number]).words.length;
     const calm = store.verdicts[store.code.verdict[row]] === "pass";
     const content = number < 0 ? [] : [arrayNode(store.arrays[number], size === right?.length ? right : undefined, size > 1 && !calm ? r.worst[row] : -1)];
-    if (store.text("pair", row)) content.push(make("div", { class: "num" }, `worst entry: ${answer} where ${truth} is right`));
+    if (store.text("pair", row)) {
+      const shape = store.arrays[number].split("x").map(Number);
+      content.push(make("div", { class: "num" }, `worst at ${indexText(shape, r.worst[row])}: ${answer} where ${truth} is right`));
+    }
     const ulps = [brief(r.ulps[row]), make("span", { class: "quiet" }, ` ${store.text("grade", row)}`)];
     const cells = [
       make("th", { scope: "row" }, label),

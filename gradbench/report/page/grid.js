@@ -85,7 +85,8 @@ class Grid {
         this.drawn.delete(index);
       }
     }
-    let next = null;
+    const stray = [...this.drawn.keys()].filter((index) => index < first || index >= last);
+    let next = this.drawn.get(stray.find((index) => index >= last)) ?? null;
     for (let index = last - 1; index >= first; index--) {
       let row = this.drawn.get(index);
       if (!row) {
@@ -95,7 +96,6 @@ class Grid {
       }
       next = row;
     }
-    const stray = [...this.drawn.keys()].filter((index) => index < first || index >= last);
     const above = first - stray.filter((index) => index < first).length;
     const below = items.length - last - stray.filter((index) => index >= last).length;
     this.before.firstChild.firstChild.style.height = `${above * height}px`;
