@@ -411,7 +411,9 @@ def test_the_probability_of_a_miss_bounds_what_is_missed():
     missed, claimed = 0, 0.0
     for seed in range(150):
         # In a narrow dtype tolerances are wide, so that misses can be counted.
-        found = check(summed, x, gradient=np.cos(x) + 0.05 * errors, seed=seed, projections=1, dtype="bfloat16", ulps=2, names=0)
+        found = check(
+            summed, x, gradient=np.cos(x) + 0.05 * errors, seed=seed, projections=1, dtype="bfloat16", ulps=2, names=0
+        )
         missed += found.outcome != "failed"
         claimed += found.missed(0.1)
     assert 0 < missed <= claimed < 150

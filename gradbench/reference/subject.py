@@ -18,8 +18,8 @@ from gradbench.errors import BadOption
 from gradbench.query import Array
 from gradbench.reference.bisection import Gap
 from gradbench.reference.ladder import EPS
-from gradbench.reference.probe import LEVELS, Lines, Survey
-from gradbench.reference.slope import Limit, Status
+from gradbench.reference.probe import CLOSE, LEVELS, Lines, Survey, reach
+from gradbench.reference.slope import Samples, Status, slope
 
 SAME: Final = 2.0**-40
 """Two answers at one point that are closer than this differ by the order of summation, not by chance."""
@@ -27,6 +27,8 @@ SAME: Final = 2.0**-40
 OTHER: Final = 0.7
 """A ladder's steps are powers of two. Before anything is called wrong it is looked at from others, so many times as far:
 over a narrow rise of f the quotients of a few steps may agree by chance, on something that isn't the slope."""
+TOGETHER: Final = 2**15
+"""So many numbers go into one call of f, or one point if that is more: 2 MB stay close to the processor."""
 CAUTION: Final = 3.0
 """The tolerance is so many ladder's bounds: 0 false alarms in 3,000 trials at 3, 0.9 % at 1."""
 
@@ -213,7 +215,7 @@ class Subject:
         return found[0] if self.vectorized else found
 
     def values(self, points: Array) -> Array:
-        """The values at points of shape (B, n), of shape (B, m), in one call if f takes several; NaN where it raised.
+        """The values at points of shape (B, n), of shape (B, m), together if f takes several; NaN where it raised.
 
         Raises:
             Fault: The shape of its answer is another than at the point.
@@ -239,55 +241,76 @@ class Subject:
         return apart
 
     def along(self, u: Array, v: Array, block: slice = slice(None), again: bool = False) -> Slope:
-        """The derivative of the sum of u f along v, which moves the entries in a block, by one call of f.
+        """The derivative of the sum of u f along v, which moves the entries in a block.
 
         If it is asked for again, it is by the finest ladder, and one with other steps.
         """
         if not v.any():
             return Slope(0.0, 0.0, Status.OK)
-
-        def contracted(points: Array) -> Array:
-            terms = self.values(self._whole(points, block)) * u
-            total = np.sum(terms, axis=1)
-            # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
-            size = np.maximum(np.abs(total), np.sqrt(np.sum(terms**2, axis=1)))
-            return np.stack([total, size])[..., None]
-
-        with np.errstate(all="ignore"):
-            limit, lines = self._ladder(
-                contracted, OTHER * v if again else v, block, min(LEVELS) if again else self.ratio
-            )
         scale = OTHER if again else 1.0
-        centre, size = (float(part[0, 0]) for part in lines.found[-1]())
+        with np.errstate(all="ignore"):
+            samples = self._samples(u, scale * v, block, min(LEVELS) if again else self.ratio)
+            limit = slope(samples)
         status, value, bound = str(limit.status[0, 0]), float(limit.value[0, 0]), float(limit.bound[0, 0])
-        if status != Status.OK or not abs(centre - float(np.sum(self.value * u))) <= SAME * size:
+        apart = abs(float(samples.centre[0]) - float(np.sum(self.value * u)))
+        if status != Status.OK or not apart <= SAME * float(samples.size.max(initial=0, where=~np.isnan(samples.size))):
             self._compare()
-        return Slope(value / scale, max(bound, _unseen(lines, value)) / scale, status)
+        return Slope(value / scale, max(bound, _unseen(samples, value)) / scale, status)
+
+    def _samples(self, u: Array, v: Array, block: slice, ratio: int) -> Samples:
+        """What `probe.Lines` would find of the sum of u f, a few points at a time: all of them may not fit anywhere."""
+        along = reach(self.point[block], v[None], ratio)
+        steps, near = np.exp2(along.exponents[:, 0]), np.exp2(along.close[0]) * CLOSE
+        moves = np.concatenate([steps, -steps, near])
+        some = max(1, TOGETHER // len(self.point))
+        parts = [self._contracted(u, v, block, moves[i : i + some]) for i in range(0, len(moves), some)]
+        found = np.concatenate(parts, axis=1)[..., None, None]
+        (plus, up), (minus, down), (close, size) = (
+            found[:, start:stop]
+            for start, stop in ((0, len(steps)), (len(steps), 2 * len(steps)), (2 * len(steps), len(moves)))
+        )
+        middle = len(CLOSE) // 2
+        rungs = steps[:, None, None]
+        return Samples(
+            plus=plus,
+            minus=minus,
+            centre=close[middle, 0],
+            close=close,
+            steps=rungs,
+            reach=near[-1:, None],
+            ahead=rungs,
+            behind=rungs,
+            size=np.fmax(np.fmax(up, down), size[middle]),
+            place=along.place[:, None],
+        )
+
+    def _contracted(self, u: Array, v: Array, block: slice, moves: Array) -> Array:
+        """The sum of u f at each of some moves along v, and the size of what went into it; of shape (2, B)."""
+        moved = np.multiply.outer(moves, v)
+        moved += self.point[block]
+        points = moved
+        if len(v) < len(self.point):
+            points = np.repeat(self.point[None], len(moves), axis=0)
+            points[:, block] = moved
+        terms = self.values(points) * u
+        total = np.sum(terms, axis=1)
+        # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
+        return np.stack([total, np.maximum(np.abs(total), np.sqrt(np.sum(terms**2, axis=1)))])
 
     def column(self, index: int) -> tuple[Array, Array]:
         """The derivative by one entry of the point, of shape (m), and its bound: infinite where it isn't known."""
-        limit, _ = self._ladder(
-            lambda points: self.values(self._whole(points, slice(index, index + 1))),
-            np.ones(1),
-            slice(index, index + 1),
-            min(LEVELS),
-        )
+
+        def moved(entries: Array) -> Array:
+            points = np.repeat(self.point[None], len(entries), axis=0)
+            points[:, index] = entries[:, 0]
+            return self.values(points)
+
+        survey = Survey(moved, self.point[index : index + 1])
+        lines = Lines(survey, np.ones((1, 1)), min(LEVELS))
+        survey.run()
+        limit = lines.slopes()
         known = (limit.status[0] == Status.OK) & np.isfinite(limit.value[0])
         return limit.value[0], np.where(known, limit.bound[0], np.inf)
-
-    def _ladder(self, f: Callable[[Array], Array], v: Array, block: slice, ratio: int) -> tuple[Limit, Lines]:
-        survey = Survey(f, self.point[block])
-        lines = Lines(survey, v[None], ratio)
-        survey.run()
-        return lines.slopes(), lines
-
-    def _whole(self, points: Array, block: slice) -> Array:
-        """Points of which only a block was moved."""
-        if points.shape[-1] == self.point.size:
-            return points
-        whole = np.repeat(self.point[None], len(points), axis=0)
-        whole[:, block] = points
-        return whole
 
     def _compare(self) -> None:
         """Asks for f at the point once more, and complains if it answers otherwise."""
@@ -300,16 +323,16 @@ class Subject:
             raise Fault("f isn't deterministic: it answers differently at the same point")
 
 
-def _unseen(lines: Lines, value: float) -> float:
+def _unseen(samples: Samples, value: float) -> float:
     """How large a slope may be that f, standing still far and wide, doesn't show.
 
     What f is summed from may be larger than f: tanh(30) - tanh(40) is 0, and all around it too, while its slope isn't.
     Terms of the size of 1 are allowed for.
     """
-    plus, minus, _, centre = (found()[0].reshape(-1) for found in lines.found)
-    moved = np.flatnonzero((plus != centre) | (minus != centre))
+    centre = float(samples.centre[0])
+    moved = np.flatnonzero((samples.plus[:, 0, 0] != centre) | (samples.minus[:, 0, 0] != centre))
     still = int(moved[-1]) + 1 if len(moved) else 0
-    if still > len(plus) // 2:
+    if still > len(samples.steps) // 2:
         return 0.0
-    step, size = float(lines.steps[still, 0, 0]), max(1.0, abs(float(centre[0])))
+    step, size = float(samples.steps[still, 0, 0]), max(1.0, abs(centre))
     return EPS * size / step if abs(value) * step <= EPS * size else 0.0

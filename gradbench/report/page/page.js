@@ -34,7 +34,7 @@ class Page {
     const caseColumns = [{ name: "case", title: "Case", sort: true, width: "matrix", class: "first" },
       ...store.labels.map((label) => ({ name: label, title: label, sort: true, width: "cell" }))];
     this.caseGrid = new Grid({ label: "Table of cases by targets", columns: caseColumns, narrow: "matrix", draw: (item) => this.drawCase(item), onSort: (name) => this.sortBy(name) });
-    this.caseGrid.table.style.width = `${18 + 9 * store.labels.length}rem`;
+    this.caseGrid.table.style.width = `${18 + 10 * store.labels.length}rem`;
     this.buildFilters();
     this.status = make("p", { role: "status", class: "status" });
     this.toggle = make("button", { type: "button", onclick: () => this.change({ all: !this.state.all }) });
