@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import math
+import os
 import platform
 import sys
 from collections import defaultdict
@@ -103,8 +104,9 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
     for row in counts[given].reset_index().itertuples(index=False):
         table.add_row(*(str(part) if part else "" for part in row))
     stream = io.StringIO()
-    # Colour is for terminals; rich honours NO_COLOR itself.
-    Console(file=stream, force_terminal=sys.stdout.isatty(), width=200).print(table)
+    # rich keeps bold letters where NO_COLOR is set; whoever sets it wants plain text.
+    styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    Console(file=stream, force_terminal=styled, width=200).print(table)
     yield "\n".join(line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n"))
     for target in run.targets.values():
         if target.failure:
