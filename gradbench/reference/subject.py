@@ -27,8 +27,9 @@ SAME: Final = 2.0**-40
 OTHER: Final = 0.7
 """A ladder's steps are powers of two. Before anything is called wrong it is looked at from others, so many times as far:
 over a narrow rise of f the quotients of a few steps may agree by chance, on something that isn't the slope."""
-TOGETHER: Final = 2**21
-"""So many numbers go into one call of f, or one point if that is more: 2 MB stay close to the processor."""
+TOGETHER: Final = 2**20
+"""So many numbers go into one call of f, or one point if that is more: a whole ladder up to 23,000 entries, and no more
+than 8 MB beyond."""
 CAUTION: Final = 3.0
 """The tolerance is so many ladder's bounds: 0 false alarms in 3,000 trials at 3, 0.9 % at 1."""
 

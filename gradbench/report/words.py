@@ -5,6 +5,7 @@ Rounding is for people: the record file and the CSV hold every digit.
 
 from __future__ import annotations
 
+import functools
 import math
 import unicodedata
 from collections.abc import Mapping
@@ -86,6 +87,11 @@ def _real(number: float, name: str) -> str:
     return repr(number).removesuffix(".0") if digits is None else f"{number:.{digits}g}"
 
 
+@functools.cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name
+
+
 def array_text(array: Array | None) -> str:
     """An array as `2x2|1 2 3 4`: its shape, then its entries; without them where they are too many to show.
 
@@ -93,7 +99,10 @@ def array_text(array: Array | None) -> str:
     """
     if array is None:
         return "None"
-    shape, name = "x".join(map(str, array.shape)), array.dtype.name
+    name = _name(array.dtype)
+    if not array.shape:  # most answers are one number
+        return f"|{entry(array.item(), name)}"
+    shape = "x".join(map(str, array.shape))
     if array.size > SHORT:
         return shape
     wide = array.reshape(-1)
