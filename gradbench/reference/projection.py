@@ -27,7 +27,7 @@ from gradbench.reference.contraction import DTYPES, Answer
 from gradbench.reference.culprit import Search, Wrong
 from gradbench.reference.direction import direction
 from gradbench.reference.probe import LEVELS
-from gradbench.reference.subject import Fault, Layout, Subject
+from gradbench.reference.subject import Fault, Layout, Slope, Subject
 
 KINDS: Final = {
     "kink": "f has a kink there",
@@ -146,7 +146,7 @@ def check(
     """Whether a derivative of f at x is what values of f say, by projections.
 
     One of `gradient`, `vjp` and `jvp` is given. What f or the derivative gets wrong by itself is in the answer.
-    A ladder is one call of f up to some 20,000 entries; beyond, it is several, of 8 MB or of one point.
+    The ladders are one call of f up to some 10,000 entries; beyond, it is several, of 8 MB or of one point.
 
     Args:
         f: Takes points of shape (B, *x), or arrays of shape (B, *part) by name, and answers with an array of
@@ -208,7 +208,9 @@ class _Check:
 
     def result(self) -> Projection:
         """What there is to say."""
-        probes = tuple(self._probe(u, v) for u, v in self.directions)
+        u, v = (np.stack(side) for side in zip(*self.directions, strict=True))
+        slopes = self.subject.slopes(u, v)
+        probes = tuple(self._probe(*sides, one) for sides, one in zip(self.directions, slopes, strict=True))
         usable = [(probe, u, v) for probe, (u, v) in zip(probes, self.directions, strict=True) if _known(probe)]
         # An entry that is wrong comes into a projection by a weight no less than this.
         least = [(p.tolerance + p.bound) / float(np.min(np.abs(u)) * np.min(np.abs(v))) for p, u, v in usable]
@@ -234,8 +236,7 @@ class _Check:
         )
         return Projection(**{**result.__dict__, "sentence": _praise(result)}) if not sentence else result
 
-    def _probe(self, u: Array, v: Array) -> Probe:
-        slope = self.subject.along(u, v)
+    def _probe(self, u: Array, v: Array, slope: Slope) -> Probe:
         given, rounding = self.answer.along(u, v, slice(0, len(v)))
         if slope.gap(given, rounding).wrong:
             slope = self.subject.along(u, v, again=True)

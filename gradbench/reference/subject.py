@@ -28,7 +28,7 @@ OTHER: Final = 0.7
 """A ladder's steps are powers of two. Before anything is called wrong it is looked at from others, so many times as far:
 over a narrow rise of f the quotients of a few steps may agree by chance, on something that isn't the slope."""
 TOGETHER: Final = 2**20
-"""So many numbers go into one call of f, or one point if that is more: a whole ladder up to 23,000 entries, and no more
+"""So many numbers go into one call of f, or one point if that is more: two ladders up to 11,000 entries, and no more
 than 8 MB beyond."""
 CAUTION: Final = 3.0
 """The tolerance is so many ladder's bounds: 0 false alarms in 3,000 trials at 3, 0.9 % at 1."""
@@ -248,55 +248,68 @@ class Subject:
         """
         if not v.any():
             return Slope(0.0, 0.0, Status.OK)
+        return self.slopes(u[None], v[None], block, again)[0]
+
+    def slopes(self, u: Array, v: Array, block: slice = slice(None), again: bool = False) -> list[Slope]:
+        """The same for several directions, of shape (k, m) and (k, ...); none of v is 0."""
         scale = OTHER if again else 1.0
         with np.errstate(all="ignore"):
             samples = self._samples(u, scale * v, block, min(LEVELS) if again else self.ratio)
             limit = slope(samples)
-        status, value, bound = str(limit.status[0, 0]), float(limit.value[0, 0]), float(limit.bound[0, 0])
-        apart = abs(float(samples.centre[0]) - float(np.sum(self.value * u)))
-        if status != Status.OK or not apart <= SAME * float(samples.size.max(initial=0, where=~np.isnan(samples.size))):
+        apart = np.abs(samples.centre - np.sum(self.value * u, axis=1))
+        size = np.max(np.nan_to_num(samples.size), axis=(0, 1))
+        if (limit.status != Status.OK).any() or not (apart <= SAME * size).all():
             self._compare()
-        return Slope(value / scale, max(bound, _unseen(samples, value)) / scale, status)
+        value, bound = limit.value[0], np.fmax(limit.bound[0], _unseen(samples, limit.value[0]))
+        columns = zip(value / scale, bound / scale, limit.status[0], strict=True)
+        return [Slope(float(one), float(error), str(status)) for one, error, status in columns]
 
     def _samples(self, u: Array, v: Array, block: slice, ratio: int) -> Samples:
-        """What `probe.Lines` would find of the sum of u f, a few points at a time: all of them may not fit anywhere."""
-        along = reach(self.point[block], v[None], ratio)
-        steps, near = np.exp2(along.exponents[:, 0]), np.exp2(along.close[0]) * CLOSE
+        """What `probe.Lines` would find of the sums of u f, a few points at a time: all of them may not fit anywhere.
+
+        One line and a component for each direction, since each has an f, and steps, of its own.
+        """
+        along = reach(self.point[block], v, ratio)
+        steps, near = np.exp2(along.exponents), np.exp2(along.close) * CLOSE[:, None]
         moves = np.concatenate([steps, -steps, near])
-        some = max(1, TOGETHER // len(self.point))
-        parts = [self._contracted(u, v, block, moves[i : i + some]) for i in range(0, len(moves), some)]
-        found = np.concatenate(parts, axis=1)[..., None, None]
-        (plus, up), (minus, down), (close, size) = (
-            found[:, start:stop]
-            for start, stop in ((0, len(steps)), (len(steps), 2 * len(steps)), (2 * len(steps), len(moves)))
-        )
-        middle = len(CLOSE) // 2
-        rungs = steps[:, None, None]
+        found = self._contracted(u, v, block, moves)[:, :, None]
+        k, middle = len(steps), len(CLOSE) // 2
+        (plus, up), (minus, down), (close, size) = found[:, :k], found[:, k : 2 * k], found[:, 2 * k :]
+        rungs = steps[:, None]
         return Samples(
             plus=plus,
             minus=minus,
             centre=close[middle, 0],
             close=close,
             steps=rungs,
-            reach=near[-1:, None],
+            reach=near[-1:],
             ahead=rungs,
             behind=rungs,
             size=np.fmax(np.fmax(up, down), size[middle]),
-            place=along.place[:, None],
+            place=along.place[None],
         )
 
     def _contracted(self, u: Array, v: Array, block: slice, moves: Array) -> Array:
-        """The sum of u f at each of some moves along v, and the size of what went into it; of shape (2, B)."""
-        moved = np.multiply.outer(moves, v)
-        moved += self.point[block]
-        points = moved
-        if len(v) < len(self.point):
-            points = np.repeat(self.point[None], len(moves), axis=0)
-            points[:, block] = moved
-        terms = self.values(points) * u
-        total = np.sum(terms, axis=1)
-        # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
-        return np.stack([total, np.maximum(np.abs(total), np.sqrt(np.sum(terms**2, axis=1)))])
+        """The sum of u f at some moves along v, of shape (B, k), and the size of what went in; of shape (2, B, k)."""
+        count, lines = moves.shape
+        some = max(1, TOGETHER // len(self.point))
+        found = np.zeros((2, count, lines))
+        if count * lines <= some:
+            parts = [(slice(0, count), slice(0, lines))]
+        else:
+            parts = [(slice(i, i + some), slice(k, k + 1)) for k in range(lines) for i in range(0, count, some)]
+        for rows, line in parts:
+            moved = moves[rows, line, None] * v[line]
+            moved += self.point[block]
+            points = moved.reshape(-1, moved.shape[-1])
+            if v.shape[1] < len(self.point):
+                points = np.repeat(self.point[None], len(points), axis=0)
+                points[:, block] = moved.reshape(len(points), -1)
+            terms = self.values(points).reshape(*moved.shape[:2], -1) * u[line]
+            total = np.sum(terms, axis=2)
+            # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
+            found[:, rows, line] = total, np.maximum(np.abs(total), np.sqrt(np.sum(terms**2, axis=2)))
+        return found
 
     def column(self, index: int) -> tuple[Array, Array]:
         """The derivative by one entry of the point, of shape (m), and its bound: infinite where it isn't known."""
@@ -324,16 +337,15 @@ class Subject:
             raise Fault("f isn't deterministic: it answers differently at the same point")
 
 
-def _unseen(samples: Samples, value: float) -> float:
+def _unseen(samples: Samples, value: Array) -> Array:
     """How large a slope may be that f, standing still far and wide, doesn't show.
 
     What f is summed from may be larger than f: tanh(30) - tanh(40) is 0, and all around it too, while its slope isn't.
     Terms of the size of 1 are allowed for.
     """
-    centre = float(samples.centre[0])
-    moved = np.flatnonzero((samples.plus[:, 0, 0] != centre) | (samples.minus[:, 0, 0] != centre))
-    still = int(moved[-1]) + 1 if len(moved) else 0
-    if still > len(samples.steps) // 2:
-        return 0.0
-    step, size = float(samples.steps[still, 0, 0]), max(1.0, abs(centre))
-    return EPS * size / step if abs(value) * step <= EPS * size else 0.0
+    moved = ((samples.plus != samples.centre) | (samples.minus != samples.centre))[:, 0]
+    # The coarsest step from which on nothing moves.
+    first = np.where(moved.any(axis=0), len(moved) - np.argmax(moved[::-1], axis=0), 0)
+    steps = np.take_along_axis(samples.steps[:, 0], np.minimum(first, len(moved) - 1)[None], axis=0)[0]
+    least = EPS * np.maximum(1.0, np.abs(samples.centre))
+    return np.where((first <= len(moved) // 2) & (np.abs(value) * steps <= least), least / steps, 0.0)

@@ -22,7 +22,7 @@ const ROW_COLUMNS = [
 const TITLES = {
   verdict: "Verdict", topic: "Topic", target: "Target", operator: "Operator", dtype: "Dtype", device: "Device",
 };
-const AT_MOST_IN_PRINT = 3000;
+const AT_MOST_IN_PRINT = 1000;
 
 class Page {
   constructor(store) {
@@ -324,8 +324,13 @@ class Page {
   // Print has no window to scroll: all rows are drawn, and every fold is opened.
   print(on) {
     const { view } = this.state;
-    if (view === "rows") this.rowGrid.refresh(on ? AT_MOST_IN_PRINT : undefined);
-    if (view === "cases") this.caseGrid.refresh(on ? AT_MOST_IN_PRINT : undefined);
+    const grid = { rows: this.rowGrid, cases: this.caseGrid }[view];
+    if (grid) {
+      grid.refresh(on ? AT_MOST_IN_PRINT : undefined);
+      const note = view === "rows" ? this.status : this.caseNote, count = AT_MOST_IN_PRINT.toLocaleString("en");
+      if (on && grid.items.length > AT_MOST_IN_PRINT) note.append(make("strong", { class: "printed" }, ` The first ${count} are printed.`));
+      else note.querySelector(".printed")?.remove();
+    }
     if (view === "case") this.casePage.unfold(on);
   }
 }
