@@ -80,6 +80,8 @@ def agree(one: Verdict, other: Verdict, key: str) -> bool | None:
         return None
     if a.shape != b.shape:
         return False
+    if a.dtype == b.dtype and a.tobytes() == b.tobytes() and np.isfinite(allowed(one, key)).any():
+        return True
     # At a kink or where nothing is defined, two right answers may differ.
     room = allowed(one, key) + allowed(other, key)
     kept = np.isfinite(room)

@@ -92,7 +92,7 @@ def kinds(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]
 
 def clashes(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The laws that answers break, whatever is right: `rows` of them, and how many there are."""
-    broken = [clash for clash in crosscheck(verdicts) if clash.law != "alone"]
+    broken = crosscheck(verdicts, vote=False)
     rows = []
     for clash in broken[:MOST]:
         question = run.questions[clash.query]
