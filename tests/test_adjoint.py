@@ -10,10 +10,10 @@ from gradbench.language import parse
 from gradbench.numeric import OPS
 from gradbench.primitives import VOCABULARY
 from gradbench.program import evaluate
-from gradbench.reference.adjoint import adjoint, cotangents
-from gradbench.reference.internal import INTERNAL
-from gradbench.reference.internal_ops import INTERNAL_OPS
-from gradbench.reference.reverse_rules import RULES
+from gradbench.reference.reverse.adjoint import adjoint, cotangents
+from gradbench.reference.reverse.internal import INTERNAL
+from gradbench.reference.reverse.internal_ops import INTERNAL_OPS
+from gradbench.reference.reverse.reverse_rules import RULES
 from gradbench.shapes import Spec
 
 ALL = {**OPS, **INTERNAL_OPS, "asarray": np.asarray}

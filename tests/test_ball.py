@@ -18,11 +18,12 @@ from gradbench.primitives import VOCABULARY  # noqa: E402
 from gradbench.program import ITEM, Node, Program, Ref  # noqa: E402
 from gradbench.query import Operator, Query  # noqa: E402
 from gradbench.record import Status  # noqa: E402
-from gradbench.reference import adjoint as adjoint_room  # noqa: E402
-from gradbench.reference import series, sweep  # noqa: E402
 from gradbench.reference.ball import Ball, RulesDisagree  # noqa: E402
-from gradbench.reference.cells import Format, written  # noqa: E402
-from gradbench.reference.interpolation import interpolation  # noqa: E402
+from gradbench.reference.balls import sweep  # noqa: E402
+from gradbench.reference.balls.cells import Format, written  # noqa: E402
+from gradbench.reference.balls.interpolation import interpolation  # noqa: E402
+from gradbench.reference.power_series import series  # noqa: E402
+from gradbench.reference.reverse import adjoint as adjoint_room  # noqa: E402
 from gradbench.wire import FORMATS  # noqa: E402
 
 CERTIFIED, KINK, SINGULAR, UNDECIDED = (

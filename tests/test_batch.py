@@ -6,7 +6,7 @@ import pytest
 from gradbench import numeric
 from gradbench.language import parse
 from gradbench.primitives import VOCABULARY
-from gradbench.reference import batch
+from gradbench.reference.differences import batch
 
 POINTS = 5
 

@@ -11,13 +11,12 @@ import pytest
 flint = pytest.importorskip("flint")
 
 from gradbench.primitives import VOCABULARY  # noqa: E402
-from gradbench.reference.enclosure import OPS  # noqa: E402
-from gradbench.reference.enclosure_array import ordered  # noqa: E402
-from gradbench.reference.enclosure_internal import OPS as INTERNAL  # noqa: E402
-from gradbench.reference.enclosure_internal import sign  # noqa: E402
-from gradbench.reference.enclosure_linalg import eigenvalues  # noqa: E402
-from gradbench.reference.internal_ops import INTERNAL_OPS  # noqa: E402
-from gradbench.reference.lift import (  # noqa: E402
+from gradbench.reference.balls.enclosure import OPS  # noqa: E402
+from gradbench.reference.balls.enclosure_array import ordered  # noqa: E402
+from gradbench.reference.balls.enclosure_internal import OPS as INTERNAL  # noqa: E402
+from gradbench.reference.balls.enclosure_internal import sign  # noqa: E402
+from gradbench.reference.balls.enclosure_linalg import eigenvalues  # noqa: E402
+from gradbench.reference.balls.lift import (  # noqa: E402
     FALSE,
     FALSE_EDGE,
     TRUE,
@@ -28,7 +27,8 @@ from gradbench.reference.lift import (  # noqa: E402
     settled,
     truths,
 )
-from gradbench.reference.multiprecision import Vocabulary  # noqa: E402
+from gradbench.reference.many_digits.multiprecision import Vocabulary  # noqa: E402
+from gradbench.reference.reverse.internal_ops import INTERNAL_OPS  # noqa: E402
 
 arb = flint.arb
 RNG = np.random.default_rng(7)

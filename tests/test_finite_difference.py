@@ -13,7 +13,7 @@ from gradbench.adapter import Reference
 from gradbench.errors import BadOption, DeviceMissing, Unsupported
 from gradbench.language import parse
 from gradbench.query import Operator, Query
-from gradbench.reference import batch
+from gradbench.reference.differences import batch
 from gradbench.reference.finite_difference import FiniteDifference, derivative, jacobian
 
 SMOOTH = [  # f, x, f'(x), and how many digits there are to be had

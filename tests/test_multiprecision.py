@@ -8,7 +8,7 @@ import pytest
 
 from gradbench.numeric import OPS
 from gradbench.primitives import VOCABULARY
-from gradbench.reference.multiprecision import Vocabulary
+from gradbench.reference.many_digits.multiprecision import Vocabulary
 
 RNG = np.random.default_rng(7)
 X = RNG.uniform(0.2, 0.8, (2, 3))

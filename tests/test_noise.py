@@ -15,10 +15,11 @@ from gradbench.primitives import VOCABULARY
 from gradbench.program import evaluate
 from gradbench.query import Operator, Query
 from gradbench.record import Outcome
-from gradbench.reference import noise, replay, roundoff
-from gradbench.reference.internal import INTERNAL
+from gradbench.reference import noise
 from gradbench.reference.noise import Noise
-from gradbench.reference.replay import Replay
+from gradbench.reference.reverse.internal import INTERNAL
+from gradbench.reference.rounding import replay, roundoff
+from gradbench.reference.rounding.replay import Replay
 from gradbench.wire import FORMATS
 from gradbench.worker import Answerer
 
@@ -311,7 +312,7 @@ def test_without_errors_the_replayed_primitives_are_those_of_numpy():
     """Every primitive on three points at once, against one point after the other."""
     plain = Replay(np.dtype("float64"), None).ops
     assert set(plain) == set(VOCABULARY) | set(INTERNAL) | {"asarray"}
-    from gradbench.reference.internal_ops import INTERNAL_OPS
+    from gradbench.reference.reverse.internal_ops import INTERNAL_OPS
 
     x = [uniform(seed, (2, 3, 3)) + 2 * np.eye(3) for seed in range(3)]
     indices = np.array([[1, 0], [1, 1]])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gradbench.errors import BadOption
-from gradbench.reference.bisection import Gap, find
-from gradbench.reference.direction import direction
+from gradbench.reference.differences.bisection import Gap, find
+from gradbench.reference.differences.direction import direction
 from gradbench.reference.projection import check
 
 LARGE = 200_000

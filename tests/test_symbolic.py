@@ -14,7 +14,7 @@ from gradbench.numeric import OPS
 from gradbench.primitives import VOCABULARY
 from gradbench.query import Operator, Query
 from gradbench.record import Status
-from gradbench.reference import vicinity
+from gradbench.reference.many_digits import vicinity
 from gradbench.reference.symbolic import HighPrecision
 from gradbench.wire import FORMATS
 

@@ -17,8 +17,8 @@ from gradbench.adapter import Arrays, Function, Native
 from gradbench.numeric import OPS
 from gradbench.program import Program, evaluate
 from gradbench.query import Array
-from gradbench.reference.adjoint import adjoint, cotangents
-from gradbench.reference.internal_ops import INTERNAL_OPS
+from gradbench.reference.reverse.adjoint import adjoint, cotangents
+from gradbench.reference.reverse.internal_ops import INTERNAL_OPS
 from gradbench.shapes import Spec
 
 Answer = dict[str, Array]

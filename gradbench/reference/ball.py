@@ -24,12 +24,12 @@ from gradbench.errors import Unsupported
 from gradbench.program import Program
 from gradbench.query import Array, Operator, Query
 from gradbench.record import Status
-from gradbench.reference.cells import Cells, Format
-from gradbench.reference.certificate import Certificate
-from gradbench.reference.lift import filled
-from gradbench.reference.problem import Passes, Problem, exact, spec
-from gradbench.reference.settlement import RulesDisagree
-from gradbench.reference.sweep import Deadline, TimeUp, rounded
+from gradbench.reference.balls.cells import Cells, Format
+from gradbench.reference.balls.certificate import Certificate
+from gradbench.reference.balls.lift import filled
+from gradbench.reference.balls.problem import Passes, Problem, exact, spec
+from gradbench.reference.balls.settlement import RulesDisagree
+from gradbench.reference.balls.sweep import Deadline, TimeUp, rounded
 from gradbench.wire import FORMATS
 
 __all__ = ["Ball", "RulesDisagree"]

@@ -23,10 +23,10 @@ from gradbench.adapter import Estimate
 from gradbench.errors import BadOption, DeviceMissing
 from gradbench.program import Program
 from gradbench.query import Array, Query
-from gradbench.reference.difference_query import MAX_ORDER, Questioned
-from gradbench.reference.limits import FIELDS, columns, nothing, rough, sharper
-from gradbench.reference.probe import LEVELS, Lines, Stencils, Survey
-from gradbench.reference.slope import Limit, Status
+from gradbench.reference.differences.difference_query import MAX_ORDER, Questioned
+from gradbench.reference.differences.limits import FIELDS, columns, nothing, rough, sharper
+from gradbench.reference.differences.probe import LEVELS, Lines, Stencils, Survey
+from gradbench.reference.differences.slope import Limit, Status
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from gradbench.errors import DeviceMissing, Unsupported
 from gradbench.program import Program, evaluate
 from gradbench.query import Array, Operator, Query
 from gradbench.record import Status
-from gradbench.reference.adjoint import adjoint, cotangents, pruned, recorded
-from gradbench.reference.replay import DIGITS, Replay
+from gradbench.reference.reverse.adjoint import adjoint, cotangents, pruned, recorded
+from gradbench.reference.rounding.replay import DIGITS, Replay
 from gradbench.shapes import Spec
 from gradbench.wire import FORMATS
 

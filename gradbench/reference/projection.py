@@ -22,12 +22,12 @@ import numpy as np
 
 from gradbench.errors import BadOption, suggestion
 from gradbench.query import Array
-from gradbench.reference.bisection import Gap
-from gradbench.reference.contraction import DTYPES, Answer
-from gradbench.reference.culprit import Search, Wrong
-from gradbench.reference.direction import direction
-from gradbench.reference.probe import LEVELS
-from gradbench.reference.subject import Fault, Layout, Slope, Subject
+from gradbench.reference.differences.bisection import Gap
+from gradbench.reference.differences.contraction import DTYPES, Answer
+from gradbench.reference.differences.culprit import Search, Wrong
+from gradbench.reference.differences.direction import direction
+from gradbench.reference.differences.probe import LEVELS
+from gradbench.reference.differences.subject import Fault, Layout, Slope, Subject
 
 KINDS: Final = {
     "kink": "f has a kink there",

@@ -25,8 +25,8 @@ from gradbench.errors import DeviceMissing, Unsupported
 from gradbench.program import Program
 from gradbench.query import Operator, Query
 from gradbench.record import Status
-from gradbench.reference.quotient import NOTHING, Axis, Component, Number, joined
-from gradbench.reference.vicinity import SEED, Vicinity
+from gradbench.reference.many_digits.quotient import NOTHING, Axis, Component, Number, joined
+from gradbench.reference.many_digits.vicinity import SEED, Vicinity
 
 
 class HighPrecision:

@@ -10,8 +10,8 @@ one run of slow mode, which takes long (20,000 evaluations, against 91). `elemen
 at most 20,000 / 91; `layer` by batching as well: a matrix that is read once for a ladder and not for every point.
 
 Rates: how often a planted defect is caught, over different points and seeds. The functions are a sum of sines at
-n = 200,000, and tanh(W x) with a 100 x 100 Jacobian. A pass of an honest derivative is counted as a false alarm if it isn't
-one. Wanted: everything caught, no false alarm.
+n = 200,000, and tanh(W x) with a 100 x 100 Jacobian. What isn't passed counts as a complaint; one of an honest derivative
+is a false alarm. Wanted: everything caught, no false alarm.
 """
 
 from __future__ import annotations

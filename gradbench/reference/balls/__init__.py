@@ -1,0 +1,1 @@
+"""Rigorous enclosures: ball arithmetic for every primitive, reverse sweeps of it, edges and one-sided slopes."""

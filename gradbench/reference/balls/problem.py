@@ -1,0 +1,252 @@
+"""`Problem`: a query as ball arithmetic sees it, and its reverse passes.
+
+A query and its program enter; the program with its numbers rounded, the point as exact balls, and enclosures of
+derivatives by reverse passes leave. This is the first of the two rule sets of the certified reference.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import flint
+import numpy as np
+
+from gradbench import shapes
+from gradbench.errors import Unsupported
+from gradbench.program import Program, Ref, resolve
+from gradbench.reference.balls.lift import Balls, boxed, filled, lift, zeros
+from gradbench.reference.balls.sweep import Deadline, Sweep
+from gradbench.reference.reverse.adjoint import adjoint, cotangents
+from gradbench.shapes import Spec
+
+arb = flint.arb
+Vector = dict[str, Balls]
+"""An array of balls for each input, of its shape."""
+
+
+class Passes:
+    """A function and the programs of its derivatives, each derived when it is first asked for.
+
+    Attributes:
+        program: The function; its numbers are exact.
+        inputs: The names it is differentiated by.
+        specs: For each of its names the shape and kind.
+        shape: Of the output.
+        size: How many components all its steps have together.
+        work: The same, with a matrix that is solved or decomposed counted by its operations.
+    """
+
+    def __init__(self, program: Program, inputs: tuple[str, ...], specs: Mapping[str, Spec]) -> None:
+        self.program, self.inputs, self.specs = program, inputs, specs
+        self.shape = shapes.output(program, specs).shape
+        entries = shapes.infer(program, specs)
+        sizes = [sum(one.size for one in (e if isinstance(e, tuple) else (e,))) for e in entries]
+        self.size = sum(sizes)
+        self.work = self.size + sum(
+            _cube(entries[node.arguments[0].index])
+            for node in program.nodes
+            if node.primitive in _CUBIC and isinstance(node.arguments[0], Ref)
+        )
+
+    @functools.cached_property
+    def reverse(self) -> Program:
+        """The program of the vector-Jacobian product.
+
+        Raises:
+            Unsupported: A primitive has no reverse rule.
+        """
+        return adjoint(self.program, self.inputs, self.specs)
+
+    @functools.cached_property
+    def seed(self) -> str:
+        """The name of the cotangent in it."""
+        (seed,) = cotangents(self.program, self.reverse)
+        return seed
+
+    @functools.cached_property
+    def twice(self) -> Program:
+        """The reverse pass of the reverse pass, by the inputs."""
+        return adjoint(self.reverse, self.inputs, {**self.specs, self.seed: Spec(self.shape)})
+
+    @functools.cached_property
+    def pushed(self) -> Program:
+        """The reverse pass of the reverse pass, by the cotangent: the Jacobian-vector product."""
+        return adjoint(self.reverse, (self.seed,), {**self.specs, self.seed: Spec(self.shape)})
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A function at a point.
+
+    Attributes:
+        passes: The function, and the programs of its derivatives.
+        values: For each name an array of exact balls; constants of whole numbers and conditions as NumPy has them.
+        deadline: When to stop.
+    """
+
+    passes: Passes
+    values: Mapping[str, Any]
+    deadline: Deadline
+
+    @property
+    def program(self) -> Program:
+        """The function."""
+        return self.passes.program
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names it is differentiated by."""
+        return self.passes.inputs
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        """For each name the shape and kind."""
+        return self.passes.specs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the output."""
+        return self.passes.shape
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many components each input has."""
+        return {name: self.specs[name].size for name in self.inputs}
+
+    def units(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Each component of each input, in order."""
+        for name in self.inputs:
+            for index in np.ndindex(*self.specs[name].shape):
+                yield name, index
+
+    def unit(self, name: str, index: tuple[int, ...]) -> Vector:
+        """The direction of one component."""
+        found = self.nothing()
+        found[name][index] = arb(1)
+        return found
+
+    def nothing(self) -> Vector:
+        """The direction of length 0."""
+        return {name: zeros(self.specs[name].shape) for name in self.inputs}
+
+    def moved(self, direction: Vector, step: Any) -> Problem:
+        """The same function a step along a direction."""
+        values = {name: boxed(self.values[name] + direction[name] * step) for name in self.inputs}
+        return replace(self, values={**self.values, **values})
+
+    def value(self) -> tuple[Balls, Sweep]:
+        """The function itself, and the sweep that found it."""
+        sweep = Sweep(self.program, self.inputs)
+        return sweep.run(self.values, self.deadline)[""], sweep
+
+    def output(self, sweep: Sweep) -> Balls:
+        """The function itself, out of a sweep over it or over one of its derivatives, which all start with its nodes."""
+        argument, names = self.program.output, len(self.program.names)
+        if isinstance(argument, Ref) and argument.index >= names:
+            return lift(sweep.entries[argument.index + len(sweep.program.names) - names])
+        return lift(resolve(argument, sweep.entries, lift))
+
+    def pullback(self, cotangent: Balls) -> tuple[Vector, Sweep]:
+        """The cotangent times the Jacobian, and the sweep that found it."""
+        sweep = Sweep(self.passes.reverse, self.inputs, len(self.program.nodes))
+        return sweep.run({**self.values, self.passes.seed: cotangent}, self.deadline), sweep
+
+    def jacobian(self) -> tuple[Vector, Sweep]:
+        """Row by row; arrays of shape y + x."""
+        sweep = Sweep(self.passes.reverse, self.inputs, len(self.program.nodes))
+        found = {name: zeros((*self.shape, *self.specs[name].shape)) for name in self.inputs}
+        for row, index in enumerate(np.ndindex(*self.shape)):
+            cotangent = zeros(self.shape)
+            cotangent[index] = arb(1)
+            seed = {self.passes.seed: cotangent}
+            back = sweep.again(seed, self.deadline) if row else sweep.run({**self.values, **seed}, self.deadline)
+            for name in self.inputs:
+                found[name][index] = back[name][()]
+        return found, sweep
+
+    def pushforward(self, tangents: Vector) -> tuple[Balls, Sweep]:
+        """The Jacobian times the tangents, by two reverse passes."""
+        seed, pushed = self.passes.seed, self.passes.pushed
+        values = {**self.values, seed: zeros(self.shape), **self._tangents(pushed, tangents)}
+        sweep = Sweep(pushed, self.inputs, len(self.program.nodes))
+        return sweep.run(values, self.deadline)[seed], sweep
+
+    def _tangents(self, program: Program, tangents: Vector) -> Vector:
+        names = cotangents(self.passes.reverse, program)
+        return dict(zip(names, (tangents[key] for key, _ in self.passes.reverse.outputs), strict=True))
+
+    def curvature(self, tangents: Vector) -> tuple[Vector, Sweep]:
+        """The Hessian times the tangents, for a function with one number as its answer."""
+        sweep = Sweep(self.passes.twice, self.inputs, len(self.passes.reverse.nodes))
+        values = {
+            **self.values,
+            self.passes.seed: filled(self.shape, 1),
+            **self._tangents(self.passes.twice, tangents),
+        }
+        return sweep.run(values, self.deadline), sweep
+
+    def hessian(self) -> tuple[Vector, Sweep]:
+        """Column by column; arrays of shape a + b under each pair of names."""
+        found = {
+            f"{a},{b}": zeros((*self.specs[a].shape, *self.specs[b].shape)) for a in self.inputs for b in self.inputs
+        }
+        sweep = None
+        for name, index in self.units():
+            tangents = self.unit(name, index)
+            if sweep is None:
+                column, sweep = self.curvature(tangents)
+            else:
+                column = sweep.again(self._tangents(self.passes.twice, tangents), self.deadline)
+            for other in self.inputs:
+                found[f"{other},{name}"][(..., *index)] = column[other][()]
+        return found, sweep or self.curvature(self.nothing())[1]
+
+    def nested(self, orders: Mapping[str, int], weights: Balls) -> Any:
+        """A mixed derivative of the weighted sum of the outputs, by one reverse pass of another; None if that is too much."""
+        program, specs, values = self.program, dict(self.specs), dict(self.values)
+        seed, shape = weights, self.shape
+        for name in (name for name, count in orders.items() for _ in range(count)):
+            forward = len(program.nodes)
+            try:
+                derived = adjoint(program, (name,), specs)
+            except Unsupported:
+                return None
+            (word,) = cotangents(program, derived)
+            specs[word], values[word] = Spec(shape), seed
+            program, seed, shape = derived, lift(1), ()
+            if len(program.nodes) > _LONGEST:
+                return None
+        sweep = Sweep(program, self.inputs, forward)
+        (found,) = sweep.run(values, self.deadline).values()
+        return None if sweep.edges else found[()]
+
+
+_CUBIC: Final = frozenset({
+    "det", "slogdet", "inv", "solve", "solve_triangular", "cholesky", "expm", "matrix_power", "eigvalsh", "svdvals",
+})  # fmt: skip
+
+
+def _cube(matrices: Spec) -> int:
+    return matrices.size * max(matrices.shape[-2:], default=0)
+
+
+_LONGEST: Final = 3_000
+"""Nodes of a nested reverse pass; each nesting has some three times as many."""
+
+
+def spec(array: Any) -> Spec:
+    """What is known of an array before it is looked at."""
+    return Spec(array.shape, {"b": "boolean", "i": "integer", "u": "integer"}.get(array.dtype.kind, "real"))
+
+
+def exact(array: Any, *, moving: bool) -> Any:
+    """An array as exact balls; constants of whole numbers stay whole, as they may be indices."""
+    if array.dtype.kind == "b" and not moving:
+        return array
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)
+        return lift(array) if moving else array
+    return lift(array)

@@ -1,0 +1,237 @@
+"""`Sweep`: a program run in balls, that knows where the function stood at an edge and can be run again in part.
+
+A program, the names it is differentiated by and their values as balls enter; the value of every entry leaves. The
+first nodes of a reverse pass are the function itself and are run as such; in those after them a choice at a kink is
+the hull of both sides (see `enclosure_internal`). Precision is the caller's business; so is the time, which is looked at
+between steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import flint
+import numpy as np
+
+from gradbench.primitives import ARITHMETIC, VOCABULARY
+from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, references, resolve
+from gradbench.record import Status
+from gradbench.reference.balls import enclosure, enclosure_internal
+from gradbench.reference.balls.edge import BOUNDS, CARRIES, EDGES, OPEN
+from gradbench.reference.balls.lift import TRUE, Balls, blurred, boxed, lift, settled
+from gradbench.reference.reverse.internal import INTERNAL
+
+FORWARD: Final[dict[str, Callable[..., Any]]] = {**enclosure.OPS, **enclosure_internal.OPS}
+BACKWARD: Final[dict[str, Callable[..., Any]]] = {**FORWARD, "sign": enclosure_internal.sign}
+_LIFT: Final = FORWARD["asarray"]
+
+
+class TimeUp(Exception):
+    """The time given to an evaluation is over."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment of `time.perf_counter` that evaluations must not pass by much."""
+
+    moment: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now."""
+        return cls(time.perf_counter() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds; negative once it is over."""
+        return self.moment - time.perf_counter()
+
+    def check(self) -> None:
+        """Looks at the clock.
+
+        Raises:
+            TimeUp: It is over.
+        """
+        if time.perf_counter() > self.moment:
+            raise TimeUp
+
+
+def rounded(program: Program, dtype: np.dtype[Any]) -> Program:
+    """The program as it is in a dtype: every number of its text rounded, and exact from there on."""
+    return replace(
+        program,
+        nodes=tuple(_rounded_node(node, dtype) for node in program.nodes),
+        outputs=tuple((key, _rounded(argument, dtype)) for key, argument in program.outputs),
+    )
+
+
+def _rounded_node(node: Node, dtype: np.dtype[Any]) -> Node:
+    word = VOCABULARY.get(node.primitive) or INTERNAL.get(node.primitive)
+    numbers = {p.name for p in word.parameters if p.kind == "number"} if word else set()
+    statics = tuple((name, _number(value, dtype) if name in numbers else value) for name, value in node.statics)
+    arguments = tuple(_rounded(a, dtype) for a in node.arguments)
+    if node.primitive == "power" and _is_whole(node.arguments[1]):
+        arguments = (arguments[0], node.arguments[1])  # x ** 300 is the 300th power in every dtype
+    return replace(node, arguments=arguments, statics=statics)
+
+
+def _is_whole(argument: Argument) -> bool:
+    return isinstance(argument, Literal) and not isinstance(argument.value, complex) and argument.value % 1 == 0
+
+
+def _rounded(argument: Argument, dtype: np.dtype[Any]) -> Argument:
+    if isinstance(argument, Literal):
+        return Literal(_number(argument.value, dtype))
+    return tuple(_rounded(part, dtype) for part in argument) if isinstance(argument, tuple) else argument
+
+
+def _number(number: Number | None, dtype: np.dtype[Any]) -> Any:
+    if number is None or isinstance(number, complex):
+        return number
+    with np.errstate(over="ignore"):
+        near = float(np.asarray(number, dtype))
+    # Statics such as ord stay whole where they are: 2 and 2.0 are one number, but not one word.
+    return number if near == number else near
+
+
+class Sweep:
+    """One program, prepared to be run at any precision.
+
+    Attributes:
+        program: What is run.
+        forward: How many of its nodes are the function itself.
+        edges: After a run: the primitives that stood at an edge of the function, where a slope says nothing, each with
+            the place of the first node where it did.
+        hulls: After a run: whether some slope is the hull of several.
+    """
+
+    def __init__(self, program: Program, inputs: Collection[str], forward: int | None = None) -> None:
+        self.program = program
+        self.forward = len(program.nodes) if forward is None else forward
+        self.edges: dict[str, int] = {}
+        self.hulls = False
+        self.entries: list[Any] = []
+        self._moving = self.reached(inputs)
+
+    def reached(self, names: Collection[str]) -> set[int]:
+        """The entries that depend on some names."""
+        found = {i for i, name in enumerate(self.program.names) if name in names}
+        for i, node in enumerate(self.program.nodes, len(self.program.names)):
+            if any(ref.index in found for ref in references(node.arguments)):
+                found.add(i)
+        return found
+
+    def run(self, values: Mapping[str, Any], deadline: Deadline) -> dict[str, Balls]:
+        """What the program returns, by key.
+
+        Raises:
+            TimeUp: The deadline passed on the way.
+        """
+        self.edges, self.hulls = {}, False
+        self.entries = [values[name] for name in self.program.names]
+        for i, node in enumerate(self.program.nodes):
+            deadline.check()
+            self.entries.append(self._step(i, node))
+        return self._outputs()
+
+    def again(self, values: Mapping[str, Any], deadline: Deadline) -> dict[str, Balls]:
+        """The same with other values for some names; what doesn't depend on them is kept from the run before.
+
+        Raises:
+            TimeUp: The deadline passed on the way.
+        """
+        stale = self.reached(values)
+        base = len(self.program.names)
+        for i, name in enumerate(self.program.names):
+            if name in values:
+                self.entries[i] = values[name]
+        for i, node in enumerate(self.program.nodes):
+            if base + i in stale:
+                deadline.check()
+                self.entries[base + i] = self._step(i, node)
+        return self._outputs()
+
+    def _outputs(self) -> dict[str, Balls]:
+        return {key: lift(resolve(argument, self.entries, _LIFT)) for key, argument in self.program.outputs}
+
+    def _step(self, i: int, node: Node) -> Any:
+        if node.primitive == ITEM:
+            return resolve(node.arguments[0], self.entries, _LIFT)[node.statics[0][1]]
+        name, statics = node.primitive, dict(node.statics)
+        moving = len(self.program.names) + i in self._moving
+        bare = name in ARITHMETIC
+        arguments = [resolve(a, self.entries, _same if bare else _LIFT) for a in node.arguments]
+        if i >= self.forward:
+            arguments = [blurred(a) if _is_truth(a) else a for a in arguments]
+            self.hulls = self.hulls or (name in OPEN and EDGES[name](*arguments, **statics))
+            return BACKWARD[name](*arguments, **statics)
+        if moving and name not in self.edges and self._at_edge(name, arguments, statics):
+            self.edges[name] = i
+        found = FORWARD[name](*arguments, **statics)
+        return settled(found) if not moving and _is_truth(found) else found
+
+    def _at_edge(self, name: str, arguments: list[Any], statics: dict[str, Any]) -> bool:
+        for table in (EDGES, BOUNDS):
+            if name in table:
+                return table[name](*arguments, **statics)
+        return name not in CARRIES and any(
+            _is_truth(a) and bool(np.any((a != 0) & (a != TRUE))) for a in arguments if isinstance(a, np.ndarray)
+        )
+
+
+def _same(number: Number) -> Number:
+    return number
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.int8
+
+
+def blame(sweep: Sweep, count: int) -> Status:
+    """Why one of the first nodes of the last run is not finite: `singular` if it can't be, `undecided` if nobody knows.
+
+    Looked at are the steps that made something infinite of finite arguments: at exact ones that is how it is, and so
+    it is if both ends of each ball give the same.
+    """
+    base = len(sweep.program.names)
+    for i, node in enumerate(sweep.program.nodes[:count], base):
+        found = sweep.entries[i]
+        if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or _finite(found):
+            continue
+        arguments = [resolve(a, sweep.entries, _LIFT) for a in node.arguments]
+        flat = [lift(part) for a in arguments for part in (a if isinstance(a, list) else [a])]
+        if not all(_finite(a) for a in flat):
+            continue
+        if all(ball.is_exact() for a in flat for ball in a.flat):
+            continue
+        if not _hopeless(node, flat, found):
+            return Status.UNDECIDED
+    return Status.SINGULAR
+
+
+def _hopeless(node: Node, arguments: list[Balls], found: Balls) -> bool:
+    word = VOCABULARY.get(node.primitive)
+    if word is None or word.shape not in {"elementwise", "broadcast"}:
+        return False
+    bad = ~_each_finite(found)
+    ends = [[boxed(end(a)) for a in arguments] for end in (_LOWER, _UPPER)]
+    return not any((_each_finite(FORWARD[node.primitive](*end, **dict(node.statics))) & bad).any() for end in ends)
+
+
+_LOWER: Final = np.frompyfunc(flint.arb.lower, 1, 1)
+_UPPER: Final = np.frompyfunc(flint.arb.upper, 1, 1)
+
+
+def _is_balls(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def _each_finite(x: Balls) -> Any:
+    return np.asarray(np.frompyfunc(lambda ball: ball.is_finite(), 1, 1)(x)).astype(bool)
+
+
+def _finite(x: Balls) -> bool:
+    return all(ball.is_finite() for ball in x.flat)

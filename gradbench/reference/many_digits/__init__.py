@@ -1,0 +1,1 @@
+"""Evaluation at fifty digits and more, and difference quotients of it."""

@@ -1,0 +1,1 @@
+"""Certified Taylor coefficients along a direction: the second rule set of the certified reference."""

@@ -1,0 +1,1 @@
+"""Programs replayed with random rounding (Monte-Carlo arithmetic)."""
