@@ -15,7 +15,7 @@ from mpmath import mp  # noqa: E402
 from gradbench.errors import Unsupported  # noqa: E402
 from gradbench.language import parse  # noqa: E402
 from gradbench.primitives import VOCABULARY  # noqa: E402
-from gradbench.reference import series  # noqa: E402
+from gradbench.reference.power_series import series  # noqa: E402
 from gradbench.reference.power_series.series import Kink, Singular, Undecided, expand, taylor  # noqa: E402
 
 BITS = 130
