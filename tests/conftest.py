@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 HERE = Path(__file__).parent
+
+# How long an example takes is the machine's business, and a busy one must not turn a test red.
+hypothesis.settings.register_profile(
+    "gradbench", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("gradbench")
 
 
 @pytest.fixture(autouse=True)
