@@ -7,33 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from gradbench.primitives import VOCABULARY
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """The shape of an array, and its kind: `real`, `complex`, `integer` or `boolean`."""
-
-    shape: Shape = ()
-    kind: str = "real"
-
-    @property
-    def size(self) -> int:
-        """How many entries it has."""
-        return math.prod(self.shape)
-
-
-class Misfit(Exception):  # it is always caught here and given a place
-    """What doesn't fit, and what would."""
-
-    def __init__(self, wrong: str, right: str = "") -> None:
-        self.wrong, self.right = wrong, right
-        super().__init__(wrong)
+from gradbench.spec import Misfit, Shape, Spec, at_least, axes_of, axis_of, broadcast, kind_of, real_kind, shape_text
 
 
 def apply(primitive: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Any:
@@ -49,60 +26,6 @@ def apply(primitive: str, arguments: Sequence[Any], statics: Mapping[str, Any]) 
     return _RULES[VOCABULARY[primitive].shape](primitive, arguments, statics)
 
 
-def broadcast(*shapes: Shape) -> Shape:
-    """The shape that arrays of these shapes have together.
-
-    Raises:
-        Misfit: They have none.
-    """
-    rank = max(map(len, shapes))
-    found: list[int] = []
-    for axis in range(-rank, 0):
-        sizes = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
-        if len(sizes) > 1:
-            raise Misfit(f"shapes {_text(*shapes)} don't broadcast", "equal sizes, or 1, from the right")
-        found.append(sizes.pop() if sizes else 1)
-    return tuple(found)
-
-
-def _text(*shapes: Shape) -> str:
-    return " and ".join(str(list(shape)) for shape in shapes)
-
-
-def _numbers(*specs: Spec) -> str:
-    """The kind of a result of arithmetic on these."""
-    kinds = {spec.kind for spec in specs}
-    if "boolean" in kinds:
-        raise Misfit("a condition where a number is needed", "use where(condition, a, b)")
-    return "complex" if "complex" in kinds else "real" if "real" in kinds else "integer"
-
-
-def _axis(axis: int, rank: int) -> int:
-    if not -rank <= axis < rank:
-        raise Misfit(f"axis {axis} of an array with {rank} axes", f"from {-rank} to {rank - 1}" if rank else "none")
-    return axis % rank
-
-
-def _axes(axes: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
-    if axes is None:
-        return tuple(range(rank))
-    found = tuple(_axis(axis, rank) for axis in (axes if isinstance(axes, tuple) else (axes,)))
-    if len(set(found)) < len(found):
-        raise Misfit(f"an axis is named twice in {axes}", "each once")
-    return found
-
-
-def _at_least(spec: Spec, rank: int) -> Shape:
-    if len(spec.shape) < rank:
-        word = {1: "a vector", 2: "a matrix"}[rank]
-        raise Misfit(f"an array of shape {_text(spec.shape)}", f"{word} is needed")
-    return spec.shape
-
-
-def _real(kind: str) -> str:
-    return "real" if kind == "integer" else kind
-
-
 # The rules, by name. Each takes the primitive's name, the specs of its arrays and its static arguments.
 
 _REAL_VALUED: Final = frozenset({"abs", "floor", "ceil", "trunc", "round", "vector_norm", "matrix_norm"})
@@ -114,15 +37,15 @@ def _elementwise(name: str, arguments: Sequence[Any], statics: Mapping[str, Any]
         raise Misfit(f"min {statics['min']} is above max {statics['max']}")
     if name == "gelu" and statics["approximate"] not in {"none", "tanh"}:
         raise Misfit(f"approximate {statics['approximate']!r}", "'none' or 'tanh'")
-    return Spec(x.shape, "real" if name in _REAL_VALUED else _real(_numbers(x)))
+    return Spec(x.shape, "real" if name in _REAL_VALUED else real_kind(kind_of(x)))
 
 
 def _broadcast(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    return Spec(broadcast(*(x.shape for x in arguments)), _real(_numbers(*arguments)))
+    return Spec(broadcast(*(x.shape for x in arguments)), real_kind(kind_of(*arguments)))
 
 
 def _compare(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    _numbers(*arguments)
+    kind_of(*arguments)
     return Spec(broadcast(*(x.shape for x in arguments)), "boolean")
 
 
@@ -136,31 +59,31 @@ def _where(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) ->
     condition, x1, x2 = arguments
     if condition.kind != "boolean":
         raise Misfit("the condition is a number", "compare it, as x > 0")
-    return Spec(broadcast(condition.shape, x1.shape, x2.shape), _real(_numbers(x1, x2)))
+    return Spec(broadcast(condition.shape, x1.shape, x2.shape), real_kind(kind_of(x1, x2)))
 
 
 def _reduce(name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
-    axes = _axes(statics["axis"], len(x.shape))
+    axes = axes_of(statics["axis"], len(x.shape))
     if name in {"max", "min"} and any(x.shape[axis] == 0 for axis in axes):
         raise Misfit("an empty array has none", "at least one entry")
     kept = [1 if i in axes else n for i, n in enumerate(x.shape) if statics["keepdims"] or i not in axes]
-    return Spec(tuple(kept), "real" if name in _REAL_VALUED else _real(_numbers(x)))
+    return Spec(tuple(kept), "real" if name in _REAL_VALUED else real_kind(kind_of(x)))
 
 
 def _along_axis(name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
     if "k" in statics:
-        _at_least(x, 2)
+        at_least(x, 2)
     elif name == "roll" and statics["axis"] is not None:
-        axes = _axes(statics["axis"], len(x.shape))
+        axes = axes_of(statics["axis"], len(x.shape))
         if len(statics["shift"]) not in {1, len(axes)}:
             raise Misfit(f"{len(statics['shift'])} shifts for {len(axes)} axes", "one for each axis")
     elif name == "roll" and len(statics["shift"]) != 1:
         raise Misfit(f"{len(statics['shift'])} shifts and no axis", "one for each axis")
     else:
-        _axes(statics["axis"], len(x.shape))
-    return Spec(x.shape, _real(_numbers(x)))
+        axes_of(statics["axis"], len(x.shape))
+    return Spec(x.shape, real_kind(kind_of(x)))
 
 
 def _reshape(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
@@ -179,36 +102,36 @@ def _reshape(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -
 
 def _permute_dims(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,), axes = arguments, statics["axes"]
-    found = _axes(axes, len(x.shape))
+    found = axes_of(axes, len(x.shape))
     if len(found) != len(x.shape):
         raise Misfit(f"{len(axes)} axes for an array with {len(x.shape)}", "each axis once")
     return Spec(tuple(x.shape[axis] for axis in found), x.kind)
 
 
 def _matrix_transpose(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    *batch, n, m = _at_least(arguments[0], 2)
+    *batch, n, m = at_least(arguments[0], 2)
     return Spec((*batch, m, n), arguments[0].kind)
 
 
 def _expand_dims(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
-    axis = _axis(statics["axis"], len(x.shape) + 1)
+    axis = axis_of(statics["axis"], len(x.shape) + 1)
     return Spec((*x.shape[:axis], 1, *x.shape[axis:]), x.kind)
 
 
 def _squeeze(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
-    axes = _axes(statics["axis"], len(x.shape))
+    axes = axes_of(statics["axis"], len(x.shape))
     if any(x.shape[axis] != 1 for axis in axes):
         raise Misfit(
-            f"shape {_text(x.shape)} has more than one entry along axis {statics['axis']}", "an axis of size 1"
+            f"shape {shape_text(x.shape)} has more than one entry along axis {statics['axis']}", "an axis of size 1"
         )
     return Spec(tuple(n for i, n in enumerate(x.shape) if i not in axes), x.kind)
 
 
 def _moveaxis(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
-    source, target = (_axes(statics[key], len(x.shape)) for key in ("source", "destination"))
+    source, target = (axes_of(statics[key], len(x.shape)) for key in ("source", "destination"))
     if len(source) != len(target):
         raise Misfit(f"{len(source)} axes to {len(target)} places", "one place for each")
     order = [axis for axis in range(len(x.shape)) if axis not in source]
@@ -220,31 +143,31 @@ def _moveaxis(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) 
 def _broadcast_to(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,), shape = arguments, statics["shape"]
     if any(n < 0 for n in shape) or len(shape) < len(x.shape) or broadcast(x.shape, shape) != tuple(shape):
-        raise Misfit(f"shape {_text(x.shape)} doesn't broadcast to {list(shape)}")
+        raise Misfit(f"shape {shape_text(x.shape)} doesn't broadcast to {list(shape)}")
     return Spec(tuple(shape), x.kind)
 
 
 def _concat(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (arrays,) = arguments
     first = arrays[0].shape
-    axis = _axis(statics["axis"], len(first))
+    axis = axis_of(statics["axis"], len(first))
     for x in arrays[1:]:
         if len(x.shape) != len(first) or any(
             n != m for i, (n, m) in enumerate(zip(x.shape, first, strict=True)) if i != axis
         ):
-            raise Misfit(f"shapes {_text(first, x.shape)} don't join along axis {axis}")
+            raise Misfit(f"shapes {shape_text(first, x.shape)} don't join along axis {axis}")
     joined = sum(x.shape[axis] for x in arrays)
-    return Spec((*first[:axis], joined, *first[axis + 1 :]), _numbers(*arrays))
+    return Spec((*first[:axis], joined, *first[axis + 1 :]), kind_of(*arrays))
 
 
 def _stack(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (arrays,) = arguments
     first = arrays[0].shape
-    axis = _axis(statics["axis"], len(first) + 1)
+    axis = axis_of(statics["axis"], len(first) + 1)
     for x in arrays[1:]:
         if x.shape != first:
-            raise Misfit(f"shapes {_text(first, x.shape)} don't stack", "equal shapes")
-    return Spec((*first[:axis], len(arrays), *first[axis:]), _numbers(*arrays))
+            raise Misfit(f"shapes {shape_text(first, x.shape)} don't stack", "equal shapes")
+    return Spec((*first[:axis], len(arrays), *first[axis:]), kind_of(*arrays))
 
 
 def _tile(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
@@ -258,7 +181,7 @@ def _tile(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> S
 
 def _repeat(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
-    axis = _axis(statics["axis"], len(x.shape))
+    axis = axis_of(statics["axis"], len(x.shape))
     if statics["repeats"] < 0:
         raise Misfit(f"repeats {statics['repeats']}", "0 or more")
     return Spec((*x.shape[:axis], x.shape[axis] * statics["repeats"], *x.shape[axis + 1 :]), x.kind)
@@ -273,73 +196,73 @@ def _pad(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Sp
 
 def _take(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     x, indices = arguments
-    axis = _axis(statics["axis"], len(x.shape))
+    axis = axis_of(statics["axis"], len(x.shape))
     if indices.kind != "integer":
         raise Misfit("the indices are not whole numbers", "a constant with 'dtype: integer'")
     return Spec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.kind)
 
 
 def _diagonal(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    *batch, n, m = _at_least(arguments[0], 2)
+    *batch, n, m = at_least(arguments[0], 2)
     return Spec((*batch, min(n, m)), arguments[0].kind)
 
 
 def _diag(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
     (x,) = arguments
     if len(x.shape) != 1:
-        raise Misfit(f"an array of shape {_text(x.shape)}", "a vector is needed; see diagonal() for a matrix")
+        raise Misfit(f"an array of shape {shape_text(x.shape)}", "a vector is needed; see diagonal() for a matrix")
     return Spec((x.shape[0], x.shape[0]), x.kind)
 
 
 def _matmul(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
     x1, x2 = arguments
-    a, b = _at_least(x1, 1), _at_least(x2, 1)
+    a, b = at_least(x1, 1), at_least(x2, 1)
     rows, columns = a[-2:-1], b[-1:] if len(b) > 1 else ()
     if a[-1] != b[-2 if len(b) > 1 else -1]:
         raise Misfit(
-            f"shapes {_text(a, b)} don't multiply", "the last axis of the first as long as the rows of the second"
+            f"shapes {shape_text(a, b)} don't multiply", "the last axis of the first as long as the rows of the second"
         )
-    return Spec(broadcast(a[:-2], b[:-2]) + rows + columns, _real(_numbers(x1, x2)))
+    return Spec(broadcast(a[:-2], b[:-2]) + rows + columns, real_kind(kind_of(x1, x2)))
 
 
 def _vecdot(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     x1, x2 = arguments
-    shape = broadcast(_at_least(x1, 1), _at_least(x2, 1))
-    axis = _axis(statics["axis"], min(len(x1.shape), len(x2.shape))) - min(len(x1.shape), len(x2.shape))
+    shape = broadcast(at_least(x1, 1), at_least(x2, 1))
+    axis = axis_of(statics["axis"], min(len(x1.shape), len(x2.shape))) - min(len(x1.shape), len(x2.shape))
     if x1.shape[axis] != x2.shape[axis]:
-        raise Misfit(f"shapes {_text(x1.shape, x2.shape)} differ along axis {statics['axis']}")
-    return Spec(shape[:axis] + (shape[axis + 1 :] if axis != -1 else ()), _real(_numbers(x1, x2)))
+        raise Misfit(f"shapes {shape_text(x1.shape, x2.shape)} differ along axis {statics['axis']}")
+    return Spec(shape[:axis] + (shape[axis + 1 :] if axis != -1 else ()), real_kind(kind_of(x1, x2)))
 
 
 def _outer(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
     x1, x2 = arguments
     if len(x1.shape) != 1 or len(x2.shape) != 1:
-        raise Misfit(f"arrays of shape {_text(x1.shape, x2.shape)}", "two vectors are needed")
-    return Spec(x1.shape + x2.shape, _real(_numbers(x1, x2)))
+        raise Misfit(f"arrays of shape {shape_text(x1.shape, x2.shape)}", "two vectors are needed")
+    return Spec(x1.shape + x2.shape, real_kind(kind_of(x1, x2)))
 
 
 def _kron(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
     x1, x2 = arguments
     if len(x1.shape) != len(x2.shape):
-        raise Misfit(f"shapes {_text(x1.shape, x2.shape)} have different ranks", "two vectors or two matrices")
-    return Spec(tuple(n * m for n, m in zip(x1.shape, x2.shape, strict=True)), _real(_numbers(x1, x2)))
+        raise Misfit(f"shapes {shape_text(x1.shape, x2.shape)} have different ranks", "two vectors or two matrices")
+    return Spec(tuple(n * m for n, m in zip(x1.shape, x2.shape, strict=True)), real_kind(kind_of(x1, x2)))
 
 
 def _cross(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
     x1, x2 = arguments
-    if _at_least(x1, 1)[-1] != 3 or _at_least(x2, 1)[-1] != 3:
-        raise Misfit(f"shapes {_text(x1.shape, x2.shape)}", "a last axis of length 3")
-    return Spec(broadcast(x1.shape, x2.shape), _real(_numbers(x1, x2)))
+    if at_least(x1, 1)[-1] != 3 or at_least(x2, 1)[-1] != 3:
+        raise Misfit(f"shapes {shape_text(x1.shape, x2.shape)}", "a last axis of length 3")
+    return Spec(broadcast(x1.shape, x2.shape), real_kind(kind_of(x1, x2)))
 
 
 def _tensordot(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
     (x1, x2), count = arguments, statics["axes"]
     if count < 0 or count > min(len(x1.shape), len(x2.shape)):
-        raise Misfit(f"{count} axes of arrays of shape {_text(x1.shape, x2.shape)}")
+        raise Misfit(f"{count} axes of arrays of shape {shape_text(x1.shape, x2.shape)}")
     cut = len(x1.shape) - count
     if x1.shape[cut:] != x2.shape[:count]:
-        raise Misfit(f"shapes {_text(x1.shape, x2.shape)} differ along the {count} axes to sum over")
-    return Spec(x1.shape[:cut] + x2.shape[count:], _real(_numbers(x1, x2)))
+        raise Misfit(f"shapes {shape_text(x1.shape, x2.shape)} differ along the {count} axes to sum over")
+    return Spec(x1.shape[:cut] + x2.shape[count:], real_kind(kind_of(x1, x2)))
 
 
 def _einsum(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
@@ -353,32 +276,32 @@ def _einsum(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) ->
     sizes: dict[str, int] = {}
     for term, x in zip(terms, arguments, strict=True):
         if len(term) != len(x.shape):
-            raise Misfit(f"{term!r} for an array of shape {_text(x.shape)}", "a letter for each axis")
+            raise Misfit(f"{term!r} for an array of shape {shape_text(x.shape)}", "a letter for each axis")
         for letter, size in zip(term, x.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise Misfit(f"{letter!r} is both {sizes[letter]} and {size}")
     if not set(right) <= set(sizes) or len(set(right)) < len(right):
         raise Misfit(f"the result {right!r}", "letters of the terms, each once")
-    return Spec(tuple(sizes[letter] for letter in right), _real(_numbers(*arguments)))
+    return Spec(tuple(sizes[letter] for letter in right), real_kind(kind_of(*arguments)))
 
 
 def _square_shape(spec: Spec) -> Shape:
-    shape = _at_least(spec, 2)
+    shape = at_least(spec, 2)
     if shape[-1] != shape[-2]:
-        raise Misfit(f"a matrix of shape {_text(shape)}", "a square one is needed")
+        raise Misfit(f"a matrix of shape {shape_text(shape)}", "a square one is needed")
     return shape
 
 
 def _trace(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    return Spec(_at_least(arguments[0], 2)[:-2], _real(_numbers(*arguments)))
+    return Spec(at_least(arguments[0], 2)[:-2], real_kind(kind_of(*arguments)))
 
 
 def _determinant(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    return Spec(_square_shape(arguments[0])[:-2], _real(_numbers(*arguments)))
+    return Spec(_square_shape(arguments[0])[:-2], real_kind(kind_of(*arguments)))
 
 
 def _square(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    return Spec(_square_shape(arguments[0]), _real(_numbers(*arguments)))
+    return Spec(_square_shape(arguments[0]), real_kind(kind_of(*arguments)))
 
 
 def _eigvalsh(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
@@ -388,30 +311,30 @@ def _eigvalsh(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any])
 def _solve(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
     x1, x2 = arguments
     *batch, n, _ = _square_shape(x1)
-    if len(_at_least(x2, 1)) == 1:
+    if len(at_least(x2, 1)) == 1:
         if batch:
-            raise Misfit(f"a vector for matrices of shape {_text(x1.shape)}", "one column each, as x2[..., None]")
+            raise Misfit(f"a vector for matrices of shape {shape_text(x1.shape)}", "one column each, as x2[..., None]")
         rows, rest = x2.shape[0], ()
     else:
         rows, rest = x2.shape[-2], x2.shape[-1:]
     if rows != n:
         raise Misfit(f"{n} equations and {rows} right-hand sides", f"{n} rows")
-    return Spec((*broadcast(tuple(batch), x2.shape[:-2]), n, *rest), _real(_numbers(x1, x2)))
+    return Spec((*broadcast(tuple(batch), x2.shape[:-2]), n, *rest), real_kind(kind_of(x1, x2)))
 
 
 def _matrix_norm(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:
-    batch = _at_least(arguments[0], 2)[:-2]
+    batch = at_least(arguments[0], 2)[:-2]
     return Spec((*batch, 1, 1) if statics["keepdims"] else batch)
 
 
 def _svdvals(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> Spec:
-    *batch, n, m = _at_least(arguments[0], 2)
+    *batch, n, m = at_least(arguments[0], 2)
     return Spec((*batch, min(n, m)))
 
 
 def _slogdet(_name: str, arguments: Sequence[Any], _statics: Mapping[str, Any]) -> tuple[Spec, Spec]:
     batch = _square_shape(arguments[0])[:-2]
-    return Spec(batch, _real(_numbers(*arguments))), Spec(batch)
+    return Spec(batch, real_kind(kind_of(*arguments))), Spec(batch)
 
 
 def _getitem(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:

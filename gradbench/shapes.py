@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from gradbench.errors import ShapeError
 from gradbench.program import ITEM, Argument, Literal, Node, Program, Ref
-from gradbench.shape_rules import Misfit, Shape, Spec, apply, broadcast
+from gradbench.shape_rules import apply
+from gradbench.spec import Misfit, Shape, Spec, broadcast
 
 MAX_SIZE: Final = 2**27
 """The most entries one array may have."""
