@@ -24,7 +24,7 @@ ASK = {
     "stated",
     "device",
 }
-ANSWER = {"worker", "adapter", "numeric"}
+ANSWER = {"worker", "adapter", "numeric", "host"}
 CONCLUDE = {"compare", "oracle", "crosscheck", "judge", "baseline", "table"}
 
 

@@ -10,12 +10,13 @@ complex variables to estimate derivatives of real functions, for the third.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from gradbench.adapter import Arrays, Function, Native
 from gradbench.errors import Unsupported
+from gradbench.host import Host
 from gradbench.numeric import OPS
 from gradbench.query import Array
 
@@ -35,31 +36,10 @@ WITHOUT_COMPLEX_STEP: Final = frozenset(
 """What the complex step would answer wrongly, and without a word."""
 
 
-class _Difference:
+class _Difference(Host):
     """What the three have in common: NumPy, and a derivative by one entry at a time."""
 
-    ops: Mapping[str, Callable[..., Native]] = OPS
-    composite = ()
     refusals = (NotImplementedError,)
-
-    def open(self, device: str) -> Mapping[str, Any]:  # noqa: ARG002  # NumPy has one device
-        """Nothing to set."""
-        return {}
-
-    def versions(self) -> Mapping[str, str]:
-        """Of NumPy, which computes."""
-        return {"numpy": np.__version__}
-
-    def asarray(self, array: Array) -> Native:
-        """A copy."""
-        return np.array(array)
-
-    def numpy(self, array: Native) -> Array:
-        """The array itself."""
-        return np.asarray(array)
-
-    def synchronize(self) -> None:
-        """Nothing runs behind our back."""
 
     def value(self, f: Function, x: Arrays) -> Native:
         """The function itself."""

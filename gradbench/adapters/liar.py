@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from gradbench.adapter import Arrays, Function, Native
-from gradbench.numeric import OPS
+from gradbench.host import Host
 from gradbench.program import Program, evaluate
 from gradbench.query import Array
 from gradbench.reference.reverse.adjoint import adjoint, cotangents
@@ -30,34 +30,11 @@ def _spec(array: Array) -> Spec:
     return Spec(np.shape(array), KINDS.get(np.asarray(array).dtype.kind, "integer"))
 
 
-class Honest:
+class Honest(Host):
     """NumPy, and a reverse pass derived from the program. Right to rounding; the base of all the liars."""
-
-    ops: Mapping[str, Callable[..., Native]] = OPS
-    composite = ()
-    refusals = ()
 
     def __init__(self) -> None:
         self.kept: weakref.WeakKeyDictionary[Function, dict[Any, Any]] = weakref.WeakKeyDictionary()
-
-    def open(self, device: str) -> Mapping[str, Any]:  # noqa: ARG002  # NumPy has one device
-        """Nothing to set."""
-        return {}
-
-    def versions(self) -> Mapping[str, str]:
-        """Of NumPy, which computes."""
-        return {"numpy": np.__version__}
-
-    def asarray(self, array: Array) -> Native:
-        """A copy."""
-        return np.array(array)
-
-    def numpy(self, array: Native) -> Array:
-        """The array itself."""
-        return np.asarray(array)
-
-    def synchronize(self) -> None:
-        """Nothing runs behind our back."""
 
     def value(self, f: Function, x: Arrays) -> Native:
         """The function itself."""

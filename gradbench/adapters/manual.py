@@ -6,58 +6,23 @@ run with the vocabulary of `gradbench.numeric`. Nothing is derived here: what a 
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import scipy
 
 from gradbench.adapter import Arrays, Function
-from gradbench.errors import DeviceMissing, Unsupported
-from gradbench.numeric import OPS
+from gradbench.errors import Unsupported
+from gradbench.host import Host
 from gradbench.program import Program, evaluate
 from gradbench.query import Array, Operator
 
 
-class Manual:
+class Manual(Host):
     """The rules of a case, on the CPU.
 
     A number that a rule returns for an array stands for an array of it: ``{x: 1}``. An input that a reverse pass
     doesn't mention is answered None.
     """
-
-    ops: Final[Mapping[str, Callable[..., Any]]] = OPS
-    composite: Final[frozenset[str]] = frozenset()
-    refusals: Final[tuple[type[BaseException], ...]] = ()
-
-    def open(self, device: str) -> Mapping[str, Any]:
-        """Nothing to set; what NumPy multiplies matrices with is reported.
-
-        Raises:
-            DeviceMissing: The device is not the CPU.
-        """
-        if device != "cpu":
-            raise DeviceMissing(f"NumPy has no {device!r}")
-        config: Any = np.show_config(mode="dicts")
-        blas = config["Build Dependencies"]["blas"]
-        name = platform.processor() or platform.machine()
-        return {"device_name": name, "blas": f"{blas.get('name', '')} {blas.get('version', '')}".strip()}
-
-    def versions(self) -> Mapping[str, str]:
-        """Of NumPy and SciPy."""
-        return {"numpy": np.__version__, "scipy": scipy.__version__}
-
-    def asarray(self, array: Array) -> Array:
-        """A copy."""
-        return np.array(array)
-
-    def numpy(self, array: Any) -> Array:
-        """The array, also of one of NumPy's scalars."""
-        return np.asarray(array)
-
-    def synchronize(self) -> None:
-        """NumPy is always done."""
 
     def value(self, f: Function, x: Arrays) -> Array:
         """What the case states as a formula for the value; else f itself. The shape of f's output."""

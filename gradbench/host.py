@@ -1,0 +1,50 @@
+"""NumPy as a framework: what every adapter has that computes with it, arrays in and arrays out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import scipy
+
+from gradbench.errors import DeviceMissing
+from gradbench.numeric import OPS
+from gradbench.query import Array
+
+
+class Host:
+    """The vocabulary in NumPy, on the CPU; the operators are the business of those who inherit it."""
+
+    ops: Mapping[str, Callable[..., Any]] = OPS
+    composite: frozenset[str] = frozenset()
+    refusals: tuple[type[BaseException], ...] = ()
+
+    def open(self, device: str) -> Mapping[str, Any]:
+        """Nothing to set; what NumPy multiplies matrices with is reported.
+
+        Raises:
+            DeviceMissing: The device is not the CPU.
+        """
+        if device != "cpu":
+            raise DeviceMissing(f"NumPy has no {device!r}")
+        config: Any = np.show_config(mode="dicts")
+        blas = config["Build Dependencies"]["blas"]
+        name = platform.processor() or platform.machine()
+        return {"device_name": name, "blas": f"{blas.get('name', '')} {blas.get('version', '')}".strip()}
+
+    def versions(self) -> Mapping[str, str]:
+        """Of NumPy and SciPy."""
+        return {"numpy": np.__version__, "scipy": scipy.__version__}
+
+    def asarray(self, array: Array) -> Array:
+        """A copy."""
+        return np.array(array)
+
+    def numpy(self, array: Any) -> Array:
+        """The array, also of one of NumPy's scalars."""
+        return np.asarray(array)
+
+    def synchronize(self) -> None:
+        """NumPy is always done."""
