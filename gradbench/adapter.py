@@ -36,6 +36,9 @@ class Adapter(Protocol):
     - ``hessian(f, x) -> {"a,b": a + b}``
     - ``partial(f, x, orders) -> y``
 
+    ``remarks(f, x) -> {name: text}`` may say something about the derivative by an input that is no array, as a formula.
+    ``make_room()`` may let go of what is kept for earlier functions; it is called before a new one comes, and isn't timed.
+
     Attributes:
         ops: A callable for each primitive it has: arrays by position, statics by keyword.
         composite: The primitives of `ops` that are put together from several calls of the framework because it has
@@ -128,5 +131,13 @@ class Reference(Protocol):
 
 
 def lifted(adapter: Adapter, dtype: np.dtype[Any]) -> dict[str, Callable[..., Native]]:
-    """The adapter's `ops` with ``"asarray"``, by which numbers of the text are rounded to the dtype."""
-    return {**adapter.ops, "asarray": lambda number: adapter.asarray(np.asarray(number, dtype))}
+    """The adapter's `ops` with ``"asarray"``, by which numbers of the text are rounded to the dtype.
+
+    A real number is one beside complex numbers too, in the format of their parts.
+    """
+
+    def asarray(number: complex) -> Native:
+        rounded = np.asarray(number, dtype)
+        return adapter.asarray(rounded if isinstance(number, complex) else rounded.real.copy())
+
+    return {**adapter.ops, "asarray": asarray}

@@ -64,9 +64,4 @@ class Case:
 
     def specs(self, point: Point) -> dict[str, Spec]:
         """The shape and kind of every input and constant at a point."""
-        return {name: spec_of(array) for name, array in {**point.inputs, **point.constants}.items()}
-
-
-def spec_of(array: Array) -> Spec:
-    """The shape and kind of an array."""
-    return Spec(array.shape, {"f": "real", "c": "complex", "b": "boolean"}.get(array.dtype.kind, "integer"))
+        return {name: Spec.of(array) for name, array in {**point.inputs, **point.constants}.items()}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 
 from gradbench import schema
-from gradbench.case import Case, Point, spec_of
+from gradbench.case import Case, Point
+from gradbench.case_parts import Parts, Stop
 from gradbench.document import Entries, Items, Leaf, Tree
-from gradbench.errors import LanguageError, Mistake, Mistakes, Place, caret, suggestion
-from gradbench.exact import number
+from gradbench.errors import LanguageError, Mistakes, Place, caret, suggestion
 from gradbench.language import parse, parse_rule
 from gradbench.points import Drawer
 from gradbench.program import Program
 from gradbench.query import Array, Operator
-from gradbench.shapes import Spec, infer, output
-from gradbench.stated import Answer
+from gradbench.shapes import Spec, infer, output, outputs
+from gradbench.stated import Answer, misfit
 from gradbench.stated import Reader as StatedReader
 
 MAX_POINTS: Final = 10_000
@@ -40,52 +38,7 @@ def read(tree: Tree) -> list[Case]:
     return cases
 
 
-class _Stop(Exception):  # the mistake is already noted; there is nothing more to read of this part
-    pass
-
-
-class _Reader:
-    def __init__(self) -> None:
-        self.mistakes: list[Mistake] = []
-
-    # What every part needs
-
-    def wrong(self, place: Place, wrong: str, right: str = "", excerpt: str = "") -> _Stop:
-        self.mistakes.append(Mistake(place, wrong, right, excerpt))
-        return _Stop()
-
-    def language(self, leaf: Leaf, error: LanguageError) -> _Stop:
-        """A mistake within a text, with a caret under the column."""
-        excerpt = caret(error.text, error.line, error.column)
-        return self.wrong(leaf.within(error.line, error.column), error.wrong, error.right, excerpt)
-
-    def entries(self, tree: Tree, what: str, known: Iterable[str], required: Iterable[str] = ()) -> Entries:
-        if not isinstance(tree, Entries):
-            raise self.wrong(tree.place, f"{what} must be a mapping", f"with the keys {', '.join(known)}")
-        for key, place in tree.keys.items():
-            if key not in known:
-                self.wrong(place, f"unknown key {key!r}", suggestion(key, known))
-        missing = [key for key in required if key not in tree.parts]
-        if missing:
-            raise self.wrong(tree.place, f"{what} lacks {', '.join(map(repr, missing))}")
-        return tree
-
-    def text(self, tree: Tree | None, what: str) -> str:
-        if tree is None:
-            return ""
-        if not isinstance(tree, Leaf) or not isinstance(tree.value, str):
-            raise self.wrong(
-                tree.place, f"{what} must be text", "put quotes around it" if isinstance(tree, Leaf) else ""
-            )
-        return tree.text
-
-    def words(self, tree: Tree | None, what: str) -> list[Leaf]:
-        if tree is None:
-            return []
-        if not isinstance(tree, Items) or not all(isinstance(part, Leaf) for part in tree.parts):
-            raise self.wrong(tree.place, f"{what} must be a list of words", f"as {what}: [one, two]")
-        return list(tree.parts)  # type: ignore[arg-type]
-
+class _Reader(Parts):
     # Files and cases
 
     def cases(self, tree: Tree) -> Iterator[Case]:
@@ -93,13 +46,13 @@ class _Reader:
             root = self.entries(tree, "a case file", schema.FILE, ["cases"])
             if not isinstance(root.parts["cases"], Items) or not root.parts["cases"].parts:
                 raise self.wrong(root.parts["cases"].place, "'cases' must be a list of cases", "as '- name: ...'")
-        except _Stop:
+        except Stop:
             return
         for part in root.parts["cases"].parts:
             before = len(self.mistakes)
             try:
                 case = self.case(part)
-            except _Stop:
+            except Stop:
                 continue
             if len(self.mistakes) == before:
                 yield case
@@ -112,7 +65,7 @@ class _Reader:
         inputs = self.declared(found["inputs"])
         drawer = Drawer(self.wrong)
         constants = {} if "constants" not in found else self.constants(found["constants"], inputs)
-        program = self.program(found["function"], {**inputs, **{k: spec_of(a) for k, a in constants.items()}})
+        program = self.program(found["function"], {**inputs, **{k: Spec.of(a) for k, a in constants.items()}})
         case = Case(
             name=name, place=tree.place, function=program.text, program=program,
             inputs=tuple(inputs), constants=tuple(constants), points=(),
@@ -123,6 +76,7 @@ class _Reader:
             **self.choices(found, inputs),
         )  # fmt: skip
         points = self.points(found["points"], case, inputs, constants, drawer)
+        self.fitting(found.get("operators"), case, points)
         rules = self.rules(found, case, points[0]) if points else {}
         return Case(**{**case.__dict__, "points": tuple(points), "rules": rules})
 
@@ -133,7 +87,7 @@ class _Reader:
             program = parse(tree.text, specs)
             known = {name: spec for name, spec in specs.items() if spec is not None}
             if len(known) == len(specs):  # otherwise each point decides, and is checked by itself
-                output(program, known)
+                outputs(program, known)
         except LanguageError as error:
             raise self.language(tree, error) from None
         return program
@@ -190,47 +144,6 @@ class _Reader:
             raise self.wrong(tree.place, f"these values are not {kind}", "real, complex, integer or boolean")
         return array.astype(np.complex128) if kind == "complex" else array
 
-    # Numbers
-
-    def array(self, tree: Tree, shape: tuple[int, ...] | None) -> tuple[Array, bool]:
-        """An array and whether every entry is exactly the number written; a bare number fills any shape given."""
-        exact = True
-
-        def entry(leaf: Leaf) -> Any:
-            nonlocal exact
-            value, rounded = self.number(leaf)
-            exact &= rounded
-            return value
-
-        def nested(part: Tree) -> Any:
-            if isinstance(part, Entries):
-                raise self.wrong(part.place, "a mapping where numbers are needed", "a number, or a list of them")
-            return entry(part) if isinstance(part, Leaf) else [nested(inner) for inner in part.parts]
-
-        values = nested(tree)
-        try:
-            array = np.array(values)
-        except ValueError:
-            raise self.wrong(tree.place, "rows of different lengths", "equally many numbers in each") from None
-        if array.dtype.kind not in "fcb":
-            array = array.astype(np.float64)
-        if shape is not None and array.shape != shape:
-            if isinstance(tree, Leaf) and shape == ():
-                return array, exact
-            right = f"{list(shape)}" if shape else "a number"
-            raise self.wrong(tree.place, f"the shape {list(array.shape)}", f"it must be {right}")
-        return array, exact
-
-    def number(self, leaf: Leaf) -> tuple[Any, bool]:
-        """A number, and whether float64 holds exactly what was written."""
-        if leaf.quoted is False and isinstance(leaf.value, bool):
-            return leaf.value, True
-        try:
-            value, _ = number(leaf.text)
-        except LanguageError as error:
-            raise self.language(leaf, error) from None
-        return value, is_exact(leaf.text, value)
-
     # Points
 
     def points(
@@ -256,7 +169,7 @@ class _Reader:
                     point = Point(len(found) + 1, part.place, x, k, exact, ())
                     answers = self.answers(entries, case, point)
                     found.append(Point(**{**point.__dict__, "answers": answers}))
-            except _Stop:
+            except Stop:
                 continue
         return found
 
@@ -279,6 +192,9 @@ class _Reader:
             array, exact = self.array(found.parts[name], None if spec is None else spec.shape)
             if array.dtype == bool:
                 raise self.wrong(found.parts[name].place, f"{name!r} is an input and has no truth values", "a number")
+            if array.dtype.kind == "c" and spec is not None and spec.kind == "real":
+                right = f"declare it as {name}: {{shape: ..., dtype: complex}}"
+                raise self.wrong(found.parts[name].place, f"a complex number, and {name!r} is real", right)
             x[name] = array.astype(np.complex128) if spec is not None and spec.kind == "complex" else array
             every &= exact
         return x, k, every
@@ -286,16 +202,23 @@ class _Reader:
     def answers(self, entries: Entries, case: Case, point: Point) -> tuple[Answer, ...]:
         specs = case.specs(point)
         try:
-            y = output(case.program, specs)
+            found = outputs(case.program, specs)
         except LanguageError as error:
             # The text fits no file position here: the function's own place is the one that helps.
             raise self.wrong(point.place, f"at this point, {error.wrong}", error.right, _caret(error)) from None
         shapes = {name: array.shape for name, array in point.inputs.items()}
-        reader = StatedReader(self, shapes, y.shape)
+        reader = StatedReader(self, shapes, {key: spec.shape for key, spec in found.items()})
         answers: list[Answer] = []
         for operator in Operator:
-            with contextlib.suppress(_Stop):  # so that a mistake in one doesn't hide those in the next
-                answers.extend(reader.answers(operator, entries))
+            with contextlib.suppress(Stop):  # so that a mistake in one doesn't hide those in the next
+                for answer in reader.answers(operator, entries):
+                    beside = {**dict(zip(found, answer.directions, strict=False)), **(answer.tangents or {})}
+                    for name, direction in beside.items():
+                        if direction.dtype.kind == "c" and {**specs, **found}[name].kind != "complex":
+                            raise self.wrong(
+                                entries.keys[operator], "a complex direction for a real array", "a real one"
+                            )
+                    answers.append(answer)
         return tuple(answers)
 
     # The rest of a case
@@ -321,12 +244,28 @@ class _Reader:
             dtypes.append(leaf.text)
         return {"operators": tuple(operators), "partials": tuple(partials), "dtypes": tuple(dtypes)}
 
+    def fitting(self, tree: Tree | None, case: Case, points: Iterable[Point]) -> None:
+        """Notes the operators that don't fit the function at one of the points."""
+        for part in tree.parts if isinstance(tree, Items) else ():
+            for point in points:
+                if isinstance(part, Leaf) and part.text in set(Operator):
+                    y = {key: spec.shape for key, spec in outputs(case.program, case.specs(point)).items()}
+                    wrong, right = misfit(Operator(part.text), y), "ask for the jacobian, or a vjp"
+                else:
+                    orders = self.orders(part.parts["partial"], case.inputs) if isinstance(part, Entries) else {}
+                    array = next((name for name in orders if point.inputs[name].shape), None)
+                    wrong = "" if array is None else f"{array!r} is an array"
+                    right = "a partial derivative is by scalars; ask for the jacobian or the hessian"
+                if wrong:
+                    self.wrong(part.place, wrong, right)
+                    break
+
     def orders(self, tree: Tree, inputs: Iterable[str]) -> dict[str, int]:
         """The orders of a partial derivative."""
         found = self.entries(tree, "a partial derivative", list(inputs))
         orders: dict[str, int] = {}
         if set(found.parts) - set(inputs):
-            raise _Stop  # noted already
+            raise Stop  # noted already
         for name, part in found.parts.items():
             value = part.value if isinstance(part, Leaf) else None
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= schema.MAX_ORDER:
@@ -339,26 +278,40 @@ class _Reader:
     def tolerance(self, tree: Tree | None) -> dict[str, Any]:
         if tree is None:
             return {}
-        found = self.entries(tree, "a tolerance", schema.TOLERANCE, ["reason"]).parts
-        tolerance: dict[str, Any] = {"reason": self.text(found["reason"], "reason")}
+        found = self.entries(tree, "a tolerance", schema.TOLERANCE).parts
+        targets = found.get("targets")
+        if targets is not None and (not isinstance(targets, Entries) or not targets.parts):
+            raise self.wrong(targets.place, "targets must be a mapping", "as {'torch:*': {rtol: 1e-6, reason: ...}}")
+        parts = targets.parts if isinstance(targets, Entries) else {}
+        tolerance: dict[str, Any] = {}
+        if parts:
+            tolerance["targets"] = {name: self.tolerance(part) for name, part in parts.items()}
+            if len(found) == 1:
+                return tolerance
+        if "reason" not in found:
+            raise self.wrong(tree.place, "a tolerance lacks 'reason'", "say why the case needs it")
+        tolerance["reason"] = self.text(found["reason"], "reason")
         for key in set(found) & {"rtol", "atol", "max_ulps"}:
             part = found[key]
             value = self.number(part)[0] if isinstance(part, Leaf) else None
             if not isinstance(value, float) or not value >= 0:
                 raise self.wrong(part.place, f"{key} must be a number", "0 or more, as 1e-6")
             tolerance[key] = value
-        if len(tolerance) == 1:
+        if not set(tolerance) & {"rtol", "atol", "max_ulps"}:
             raise self.wrong(tree.place, "a tolerance without a number", "rtol, atol or max_ulps")
         return tolerance
 
     def rules(self, found: Mapping[str, Tree], case: Case, point: Point) -> dict[str, str]:
         """The derivatives written by hand, by operator: a reverse pass under `manual`, or formulas."""
         rules: dict[str, str] = {}
-        scalar = output(case.program, case.specs(point)).shape == ()
         for key in ("manual", "value", "gradient", "jacobian", "hessian"):
             tree = found.get(key)
             if tree is None:
                 continue
+            if case.program.is_tuple:
+                message = f"{key} by hand of a function that returns a tuple"
+                raise self.wrong(tree.place, message, "state answers at the points")
+            scalar = output(case.program, case.specs(point)).shape == ()
             text = self.rule_text(tree)
             if text is None:
                 continue
@@ -402,16 +355,6 @@ class _Reader:
             )
         if missing and operator not in {"vjp", "gradient"}:
             raise self.wrong(tree.place, f"the {operator} lacks {', '.join(sorted(missing))}")
-
-
-def is_exact(text: str, value: Any) -> bool:
-    """Whether a number as written is the very number that float64 holds."""
-    if not isinstance(value, float) or not math.isfinite(value) or (text.isdecimal() and value < 2**53):
-        return True
-    try:
-        return Fraction(text.replace(" ", "")) == Fraction(value)
-    except (ValueError, ZeroDivisionError):
-        return text.strip().lower().lstrip("+-").startswith("0x")
 
 
 def _caret(error: LanguageError) -> str:

@@ -3,10 +3,15 @@
 An answer and a `Truth` enter, component by component; a `Difference` leaves: absolute, relative, and in units in the
 last place of the dtype judged, against the truth as it was before any rounding (0.5 is correctly rounded). A
 `Tolerance` says how far rounding alone may have moved the answer, and which rule said so.
+
+A complex number is one component. Its error is its distance in the plane, and the unit in the last place is that of its
+absolute value: a product of two is only accurate so, as its smaller part may have cancelled (Higham 2002, section 3.6).
+Counted in ulps is the error of the worse part, so that 0.5 is correctly rounded there as well.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +29,10 @@ frameworks in three formats: no false alarm; a relative error of 1e-12 in one fl
 
 FALLBACK_ULPS: Final = 256.0
 """Where rounding could not be modelled: so many ulps of the largest entry."""
+
+
+OWN: Final = frozenset({"rtol", "atol", "max_ulps"})
+"""What a tolerance of somebody's own is made of."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Truth:
     """What is right, component by component, for one array of an answer. All arrays have the answer's shape.
 
     Attributes:
-        centre, tail: The truth is centre + tail; the tail holds what float64 rounds off the centre.
+        centre, tail: The truth is centre + tail; the tail holds what float64 rounds off the centre. Complex if it is.
         radius: How far the truth may be from that.
         lower, upper: Where a set of answers is right, its ends; elsewhere NaN.
         kind: For each component `number`, `set`, `choice`, `infinite`, `undefined` or `unknown`.
@@ -82,7 +91,7 @@ class Truth:
     upper: Array
     kind: Array
     source: Array
-    choices: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    choices: Mapping[int, tuple[complex, ...]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -117,17 +126,37 @@ def tolerance(truth: Truth, dtype: str, sigma: Array | None, own: Mapping[str, A
     magnitude = np.where(np.isfinite(truth.centre), np.abs(truth.centre), 0.0)
     unit = ulp(magnitude, form)
     extra = RADII * np.where(np.isfinite(truth.radius), truth.radius, 0.0)
-    if set(own) & {"rtol", "atol", "max_ulps"}:
+    if set(own) & OWN:
         bound = own.get("rtol", 0.0) * magnitude + own.get("atol", 0.0) + own.get("max_ulps", 0.0) * unit + extra
         words = " + ".join(f"{key} {own[key]:g}" for key in ("rtol", "atol", "max_ulps") if key in own)
         return Tolerance(bound, f"{words}: {own.get('reason', 'as asked')}", is_overridden=True)
-    # Flushing to zero below the smallest normal number is the hardware's doing, in every framework alike.
-    flush = np.where(magnitude < form.smallest_normal, form.smallest_normal, 0.0)
+    # Flushing to zero below the smallest normal number is the hardware's doing, in every framework alike; and what it
+    # flushes may be one of the terms of a larger number. Narrow formats are computed in float32, whose range is that of
+    # bfloat16, and far below that of float16.
+    narrow = form.least_exponent > _REAL["float32"].least_exponent
+    flush = np.where((magnitude < form.smallest_normal) | (not narrow), form.smallest_normal, 0.0)
     if sigma is not None and sigma.shape == truth.shape and np.isfinite(sigma).all():
         return Tolerance(SIGMAS * sigma + ULPS * unit + extra + flush, f"{SIGMAS:g}σ + {ULPS:g} ulp + {RADII:g}r")
     largest = float(magnitude.max()) if magnitude.size else 0.0
     bound = FALLBACK_ULPS * ulp(np.full(truth.shape, largest), form) + extra + flush
     return Tolerance(bound, f"{FALLBACK_ULPS:g} ulp of the largest + {RADII:g}r")
+
+
+def chosen(target: str, *layers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tolerance of somebody's own that counts for a target: of the first layer that has one, and there the target's.
+
+    Args:
+        target: Its name.
+        layers: Each with `rtol`, `atol`, `max_ulps` and `reason`, and the same for some targets, by name or glob, under
+            `targets`; the most important first.
+    """
+    for layer in layers:
+        for pattern, own in layer.get("targets", {}).items():
+            if fnmatch.fnmatchcase(target, pattern):
+                return dict(own)
+        if set(layer) & OWN:
+            return {key: layer[key] for key in layer if key != "targets"}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -156,7 +185,7 @@ class Difference:
     size: int
     worst: int
     answered: complex
-    right: float
+    right: complex
     allowed: float
     is_close: bool
     is_informative: bool
@@ -188,14 +217,16 @@ def compare(answer: Array, truth: Truth, dtype: str, allowed: Tolerance) -> Diff
     bound = np.broadcast_to(allowed.bound, truth.shape).reshape(-1)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         error = _distance(wide, flat, truth.choices)
-        good = (error <= bound) | _overflows(wide, flat["centre"], form)
+        overflows = _overflows(wide, flat["centre"], bound, form)
+        good = (error <= bound) | overflows
         good |= ~np.isin(flat["kind"], ("number", "set", "choice", "infinite"))
         good |= (flat["kind"] == "infinite") & np.isinf(wide)
         numbers = (flat["kind"] == "number") & np.isfinite(flat["centre"])
         # An answer near an exact 0, within what rounding explains, has no meaningful count of ulps.
         counted = numbers & ~((flat["centre"] == 0) & (error <= bound))
-        measured = np.where(_overflows(wide, flat["centre"], form), 0.0, error)
-        ulps = np.where(counted, measured / ulp(flat["centre"], form), np.nan)
+        measured = np.where(overflows, 0.0, error)
+        worse = np.where(overflows, 0.0, _worse_part(wide, flat, error))
+        ulps = np.where(counted, worse / ulp(flat["centre"], form), np.nan)
         relative = np.where(counted, measured / np.abs(flat["centre"]), np.nan)
     bad = ~good
     judged = np.isin(flat["kind"], ("number", "set", "choice", "infinite"))
@@ -214,31 +245,54 @@ def compare(answer: Array, truth: Truth, dtype: str, allowed: Tolerance) -> Diff
         size=wide.size,
         worst=worst,
         answered=complex(wide[worst]) if wide.size else 0.0,
-        right=float(np.real(flat["centre"][worst])) if wide.size else 0.0,
+        right=flat["centre"][worst].item() if wide.size else 0.0,
         allowed=float(bound[worst]) if wide.size else 0.0,
         is_close=bool((error[bad] <= half).all()),
         is_informative=is_informative,
     )
 
 
-def _distance(answer: Array, flat: Mapping[str, Array], choices: Mapping[int, tuple[float, ...]]) -> Array:
+def _distance(answer: Array, flat: Mapping[str, Array], choices: Mapping[int, tuple[complex, ...]]) -> Array:
     """From each component to the right number, or to the nearest of the right ones."""
     error = np.abs((answer - flat["centre"]) - flat["tail"])
-    same = (answer == flat["centre"]) & np.isinf(np.real(answer))
+    same = (answer == flat["centre"]) & np.isinf(answer)
     error = np.where(same, 0.0, error)
     sets = flat["kind"] == "set"
     real = np.real(answer)
     outside = np.maximum(np.maximum(flat["lower"] - real, real - flat["upper"]), 0.0)
-    error = np.where(sets, np.where(np.isnan(real), np.nan, outside), error)
+    beside = np.hypot(outside, np.imag(answer))  # a set is one of real numbers
+    error = np.where(sets, np.where(np.isnan(answer), np.nan, beside), error)
     for index, numbers in choices.items():
         error[index] = min(abs(answer[index] - number) for number in numbers)
     return np.asarray(error, dtype=np.float64)
 
 
-def _overflows(answer: Array, centre: Array, form: Format) -> Array:
-    """Whether the truth is beyond the format and the answer is the infinity that stands for it."""
-    beyond = np.abs(centre) > form.largest * (1 - form.epsilon / 4)
-    return np.asarray(beyond & np.isinf(np.real(answer)) & (np.sign(np.real(answer)) == np.sign(centre)))
+def _worse_part(answer: Array, flat: Mapping[str, Array], error: Array) -> Array:
+    """The error of the real or of the imaginary part, whichever is larger; of real numbers the error."""
+    if not np.iscomplexobj(flat["centre"]):
+        return error
+    away = (answer - flat["centre"]) - flat["tail"]
+    numbers = (flat["kind"] == "number") & np.isfinite(away)
+    return np.where(numbers, np.maximum(np.abs(away.real), np.abs(away.imag)), error)
+
+
+def _overflows(answer: Array, centre: Array, bound: Array, form: Format) -> Array:
+    """Whether the truth is beyond the format and the answer is the infinity that stands for it.
+
+    Of a complex number one part may be, and is then that infinity; what the other one comes to is lost in NaN, or is an
+    infinity too, in every library that multiplies by parts.
+    """
+    most = form.largest * (1 - form.epsilon / 4)
+    if not np.iscomplexobj(centre):
+        beyond = np.abs(centre) > most
+        return np.asarray(beyond & np.isinf(np.real(answer)) & (np.sign(np.real(answer)) == np.sign(centre)))
+    some, good = np.zeros(centre.shape, bool), np.ones(centre.shape, bool)
+    for said, right in ((np.real(answer), centre.real), (np.imag(answer), centre.imag)):
+        beyond = np.abs(right) > most
+        stands = np.isinf(said) & (np.sign(said) == np.sign(right))
+        some |= beyond
+        good &= np.where(beyond, stands, ~np.isfinite(said) | (np.abs(said - right) <= bound))
+    return some & good
 
 
 def _worst(error: Array, bound: Array, bad: Array, ulps: Array, judged: Array) -> int:

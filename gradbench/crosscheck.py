@@ -6,6 +6,7 @@ answers lie within the oracle's looser bound: the tolerances here are those of t
 - A Hessian is symmetric.
 - ⟨w, J v⟩ = ⟨Jᵀ w, v⟩ for the jvp and the vjp of one target at one point.
 - The ways of using one framework (`torch`, `torch:forward`) agree.
+- A target keeps one convention for all complex derivatives (see `conjugation`).
 - Targets are grouped by agreement; one that stands alone against several is named. That is a hint, never a proof.
 """
 
@@ -19,7 +20,8 @@ from typing import Final
 import numpy as np
 
 from gradbench.compare import FORMS, tolerance, ulp
-from gradbench.judge import Verdict
+from gradbench.conjugation import CONJUGATE, FORMULAS
+from gradbench.judge import Ruling, Verdict
 from gradbench.query import Array, Operator
 from gradbench.record import Outcome
 
@@ -32,7 +34,7 @@ class Clash:
     """A law that two answers, or two parts of one, break.
 
     Attributes:
-        law: `symmetry`, `adjointness`, `modes` or `alone`.
+        law: `symmetry`, `adjointness`, `convention`, `modes` or `alone`.
         query: The query's id, or the first of two.
         targets: Who is meant.
         sentence: What was found.
@@ -51,6 +53,7 @@ def crosscheck(verdicts: Iterable[Verdict], vote: bool = True) -> list[Clash]:
     for verdict in answered:
         found.extend(_asymmetry(verdict))
     found.extend(_adjointness(answered))
+    found.extend(_inconsistency(answered))
     by_query: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in answered:
         by_query[verdict.question.query.id].append(verdict)
@@ -65,17 +68,22 @@ def allowed(verdict: Verdict, key: str) -> Array:
     """How far rounding alone may have moved each component of an answer; infinite where that isn't known."""
     answer = verdict.record.answer[key]
     assert answer is not None
-    truth = verdict.oracle.truths.get(key)
+    truth, sigma = verdict.right(key), verdict.oracle.sigma
     if truth is None or truth.shape != answer.shape:
         return np.full(answer.shape, np.inf)
+    if verdict.convention(key) == CONJUGATE:
+        sigma = verdict.oracle.mirror_sigma
     known = np.isin(truth.kind, ("number",))
-    bound = tolerance(truth, verdict.question.query.dtype, verdict.oracle.sigma.get(key), {}).bound
+    bound = tolerance(truth, verdict.question.query.dtype, sigma.get(key), {}).bound
     return np.where(known, bound, np.inf)
 
 
 def agree(one: Verdict, other: Verdict, key: str) -> bool | None:
-    """Whether two answers to one query agree within what rounding explains of both; None if they can't be compared."""
-    a, b = one.record.answer.get(key), other.record.answer.get(key)
+    """Whether two answers to one query agree within what rounding explains of both; None if they can't be compared.
+
+    Complex derivatives are compared in one convention, whichever each of them keeps.
+    """
+    a, b = one.normalised(key), other.normalised(key)
     if a is None or b is None:
         return None
     if a.shape != b.shape:
@@ -135,23 +143,67 @@ def _adjointness(verdicts: Sequence[Verdict]) -> Iterator[Clash]:
 
 
 def _product(forward: Verdict, reverse: Verdict) -> Iterator[Clash]:
-    w, v = reverse.question.query.cotangent, forward.question.query.tangents
-    pushed, pulled = forward.record.answer.get(""), reverse.record.answer
-    if w is None or v is None or pushed is None or any(pulled.get(name) is None for name in v):
+    query, v = reverse.question.query, forward.question.query.tangents
+    w = dict(zip(query.outputs, query.cotangents or (query.cotangent,), strict=True))
+    pushed, pulled = forward.record.answer, reverse.record.answer
+    if v is None or any(pushed.get(key) is None for key in w) or any(pulled.get(name) is None for name in v):
         return
-    if pushed.dtype.kind == "c" or w.dtype.kind == "c" or pushed.shape != w.shape:
+    u = {key: given for key, given in w.items() if given is not None}
+    if any(_given(pushed, key).shape != u[key].shape for key in w):
         return
     if any(_given(pulled, name).shape != v[name].shape for name in v):
         return
-    left = float(np.sum(_wide(w) * _wide(pushed)))
-    right = float(sum(np.sum(_wide(v[name]) * _wide(_given(pulled, name))) for name in v))
-    room = float(np.sum(np.abs(_wide(w)) * allowed(forward, "")))
+    sides = [_paired(u, pushed, v, pulled, turned=turned) for turned in _turns(reverse)]
+    left, right = min(sides, key=lambda pair: abs(pair[0] - pair[1]))
+    room = float(sum(np.sum(np.abs(_wide(u[key])) * allowed(forward, key)) for key in u))
     room += float(sum(np.sum(np.abs(_wide(v[name])) * allowed(reverse, name)) for name in v))
-    room += float(ulp(np.array(abs(left)), FORMS["float64"])) * (w.size + sum(a.size for a in v.values()))
+    room += float(ulp(np.array(abs(left)), FORMS["float64"])) * sum(array.size for array in (*u.values(), *v.values()))
     both = np.isnan(left) and np.isnan(right)  # that is another finding
     if np.isfinite(room) and not both and not abs(left - right) <= room:
         sentence = f"⟨w, Jv⟩ = {left:.17g} and ⟨Jᵀw, v⟩ = {right:.17g}: forward and reverse mode disagree"
         yield Clash("adjointness", forward.question.query.id, (forward.record.target,), sentence)
+
+
+def _turns(reverse: Verdict) -> tuple[bool, ...]:
+    """Whether a vjp may be one that conjugates: by its convention, and where that doesn't show, either."""
+    kept = {reverse.convention(key) for key in reverse.question.query.inputs} - {""}
+    return (kept == {CONJUGATE},) if len(kept) == 1 else (False, True)
+
+
+def _paired(
+    w: Mapping[str, Array],
+    pushed: Mapping[str, Array | None],
+    v: Mapping[str, Array],
+    pulled: Mapping[str, Array | None],
+    *,
+    turned: bool,
+) -> tuple[float, float]:
+    """Both sides of the law: the real parts of sums of products, of conjugates where the vjp conjugates."""
+    def product(one: Array, other: Array) -> float:
+        return float(np.real(np.sum((np.conj(_wide(one)) if turned else _wide(one)) * _wide(other))))
+
+    left = sum(product(w[key], _given(pushed, key)) for key in w)
+    return left, sum(product(_given(pulled, name), v[name]) for name in v)
+
+
+def _inconsistency(verdicts: Sequence[Verdict]) -> Iterator[Clash]:
+    """The answers of a target that are not in the convention of most of its complex derivatives."""
+    kept: dict[str, dict[str, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
+    for verdict in verdicts:
+        shown = {f.convention for f in verdict.findings if f.ruling in {Ruling.PASS, Ruling.CONVENTION}} - {""}
+        for convention in shown:
+            kept[verdict.record.environment][convention].append(verdict)
+    for sides in kept.values():
+        if len(sides) < 2:
+            continue
+        (usual, most), (other, few) = sorted(sides.items(), key=lambda side: (-len(side[1]), side[0] == CONJUGATE))
+        for verdict in few:
+            query, example = verdict.question.query, most[0].question.query
+            sentence = (
+                f"the {query.operator} by z = x + iy is {FORMULAS[other]} here, and {FORMULAS[usual]} in {len(most)} other "
+                f"answers, as in {example.id}: a target must keep one convention"
+            )
+            yield Clash("convention", query.id, (verdict.record.target,), sentence)
 
 
 def _given(answer: Mapping[str, Array | None], key: str) -> Array:

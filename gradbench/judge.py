@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
-from gradbench.compare import Difference, Tolerance, Truth, compare, tolerance
+from gradbench import conjugation
+from gradbench.compare import Difference, Tolerance, Truth, chosen, compare, tolerance
 from gradbench.language import parse
+from gradbench.likeness import holds, liken
 from gradbench.oracle import NOISE, REFERENCES, Oracle, consult
-from gradbench.query import Operator, Question
+from gradbench.program import Program
+from gradbench.query import Array, Operator, Question
 from gradbench.record import Outcome, Record, Run, Status, Target
+from gradbench.sketch import Sketch
 
 
 class Ruling(StrEnum):
@@ -51,6 +56,8 @@ class Finding:
         difference: How far it is from the truth, where both are numbers.
         tolerance: The rule that judged.
         source: Who said what is right.
+        convention: Of complex derivatives, which one the answer keeps and the difference is measured in: see
+            `conjugation`; empty where they don't differ.
     """
 
     key: str
@@ -60,6 +67,7 @@ class Finding:
     difference: Difference | None = None
     tolerance: str = ""
     source: str = ""
+    convention: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,13 +90,30 @@ class Verdict:
         """The ruling that counts."""
         return self.worst.ruling
 
+    def convention(self, key: str) -> str:
+        """The convention of complex derivatives that the array of this key is in; empty where they don't differ."""
+        return next((finding.convention for finding in self.findings if finding.key == key), "")
+
+    def right(self, key: str) -> Truth | None:
+        """What the array of this key was held against."""
+        found = self.oracle.mirrors if self.convention(key) == conjugation.CONJUGATE else self.oracle.truths
+        return found.get(key)
+
+    def normalised(self, key: str) -> Array | None:
+        """The array of this key, in the convention that all answers are compared in."""
+        answer = self.record.answer.get(key)
+        if answer is None or self.convention(key) != conjugation.CONJUGATE:
+            return answer
+        return conjugation.normalised(self.question.query, answer, self.oracle.truths[key], self.oracle.mirrors[key])
+
 
 def judge(run: Run, own: Mapping[str, Any] | None = None) -> Iterator[Verdict]:
     """The verdict on every record of a run that isn't a reference's own; finite differences are judged like the rest.
 
     Args:
         run: Questions, targets and records.
-        own: A tolerance that overrides every other: `rtol`, `atol` or `max_ulps`, and a `reason`.
+        own: A tolerance that overrides every other: `rtol`, `atol` or `max_ulps`, and a `reason`; or such ones under
+            `targets`, by target.
     """
     by_query: dict[str, list[Record]] = defaultdict(list)
     for record in run.records:
@@ -109,7 +134,8 @@ def judge_one(
         if record.target in {"ball", "high-precision", NOISE}:
             continue
         target = targets.get(record.environment, Target(record.target, record.device))
-        findings = tuple(_findings(question, record, oracle, {**question.tolerance, **own}))
+        rule = chosen(record.target, own, question.tolerance)
+        findings = tuple(_findings(question, record, oracle, rule))
         yield Verdict(question, record, target, findings, oracle)
 
 
@@ -120,9 +146,11 @@ def _findings(question: Question, record: Record, oracle: Oracle, own: Mapping[s
         return
     if record.outcome is not Outcome.ANSWERED:
         said = ": ".join(part for part in (record.error, record.message) if part)
-        unconnected = _unconnected(question)
-        if record.outcome is Outcome.RAISED and unconnected:
-            detail = f"raises for an input that the output doesn't depend on ({', '.join(unconnected)}): {said}"
+        loose = unconnected(question, keys[0])
+        # Nothing is disconnected from its own value, nor along a tangent: whoever raises there has another reason.
+        backwards = question.query.operator not in {Operator.VALUE, Operator.JVP, Operator.PARTIAL}
+        if record.outcome is Outcome.RAISED and loose and backwards:
+            detail = f"raises for an input that the output doesn't depend on ({', '.join(loose)}): {said}"
             yield Finding(keys[0], Ruling.CONVENTION, str(record.outcome), detail)
         else:
             yield Finding(keys[0], Ruling.ERROR, str(record.outcome), said)
@@ -134,7 +162,8 @@ def _findings(question: Question, record: Record, oracle: Oracle, own: Mapping[s
         names = ", ".join(record.mutated)
         yield Finding(record.mutated[0], Ruling.FAIL, "mutated-input", f"changed its input {names}")
         return
-    if record.repeatable is False and record.device == "cpu":
+    scatters = any(not np.isfinite(parts["spread"]).all() for parts in record.margin.values() if "spread" in parts)
+    if record.repeatable is False and (record.device == "cpu" or scatters):
         yield Finding(keys[0], Ruling.FAIL, "unrepeatable", "answered differently when asked twice")
         return
     for key in keys:
@@ -142,7 +171,9 @@ def _findings(question: Question, record: Record, oracle: Oracle, own: Mapping[s
 
 
 def _finding(question: Question, record: Record, key: str, oracle: Oracle, own: Mapping[str, Any]) -> Finding:
-    truth = oracle.truths.get(key)
+    truth, sketch = oracle.truths.get(key), oracle.sketches.get(key)
+    if sketch is not None and (truth is None or (truth.kind == "unknown").all() or key not in record.answer):
+        return _sketched(question, record, key, sketch, oracle, own)
     if key not in record.answer:
         return Finding(key, Ruling.FAIL, "shape", "the answer lacks this part")
     answer = record.answer[key]
@@ -155,7 +186,7 @@ def _finding(question: Question, record: Record, key: str, oracle: Oracle, own: 
         detail = f"shape {list(answer.shape)} where {list(truth.shape)} is right"
         return Finding(key, Ruling.FAIL, "shape", detail, source=source)
     estimated = record.target == "finite-difference"
-    if not estimated and not _is_of(question, answer.dtype.name):
+    if not estimated and answer.dtype.name not in conjugation.dtypes(question.query, key):
         detail = f"{answer.dtype.name} where {question.query.dtype} was asked for"
         return Finding(key, Ruling.FAIL, "dtype", detail, source=source)
     if (truth.kind == "unknown").all() and answer.size:
@@ -165,18 +196,77 @@ def _finding(question: Question, record: Record, key: str, oracle: Oracle, own: 
     dtype = "float64" if estimated else question.query.dtype
     allowed = _allowed(question, record, key, truth, oracle, own)
     difference = compare(answer, truth, dtype, allowed)
-    return _concluded(key, truth, difference, allowed, source, record)
+    mirror = None if estimated else oracle.mirrors.get(key)
+    if mirror is not None:
+        turned = tolerance(mirror, dtype, oracle.mirror_sigma.get(key), own)
+        other = compare(answer, mirror, dtype, turned)
+        convention = conjugation.kept(difference, other)
+        if convention == conjugation.CONJUGATE:
+            return _conjugate(_concluded(key, mirror, other, turned, _source(mirror), record))
+        return replace(_concluded(key, truth, difference, allowed, source, record), convention=convention)
+    concluded = _concluded(key, truth, difference, allowed, source, record)
+    derivative = question.query.operator is not Operator.VALUE
+    # By an input that isn't there 0 is a matter of course, and whoever answers it has shown that.
+    bound = not set(key.split(",")) & set(unconnected(question, key))
+    if concluded.ruling is Ruling.PASS and derivative and bound and truth.is_zero and difference.size:
+        detail = "0 is right everywhere: whoever loses a term would pass too"
+        return replace(concluded, reason="uninformative", detail=detail)
+    return concluded
+
+
+def _sketched(
+    question: Question, record: Record, key: str, sketch: Sketch, oracle: Oracle, own: Mapping[str, Any]
+) -> Finding:
+    """The conclusion where a sketch is all that is known; and that about the sketch itself."""
+    source, truth = "finite-difference", oracle.truths.get(key)
+    if record.target == source and key not in record.answer:
+        fits = None if truth is None else holds(sketch, truth)
+        if truth is None or fits is None:
+            return Finding(key, Ruling.UNJUDGED, detail="it is itself what judges here", source=source)
+        detail = "" if fits else "projections beyond its own error bar"
+        return Finding(key, Ruling.PASS if fits else Ruling.FAIL, "" if fits else "wrong", detail, source=_source(truth))
+    if key not in record.answer:
+        return Finding(key, Ruling.FAIL, "shape", "the answer lacks this part")
+    answer = record.answer[key]
+    if answer is None and key in unconnected(question, key):
+        detail = "None for an input that the output doesn't depend on"
+        return Finding(key, Ruling.CONVENTION, "unconnected", detail, source=source)
+    if answer is None:
+        answer = np.zeros(sketch.shape, question.query.inputs[key].dtype)
+    if answer.shape != sketch.shape:
+        detail = f"shape {list(answer.shape)} where {list(sketch.shape)} is right"
+        return Finding(key, Ruling.FAIL, "shape", detail, source=source)
+    if answer.dtype.name not in conjugation.dtypes(question.query, key):
+        detail = f"{answer.dtype.name} where {question.query.dtype} was asked for"
+        return Finding(key, Ruling.FAIL, "dtype", detail, source=source)
+    spread = record.margin.get(key, {}).get("spread")
+    found = liken(answer, sketch, question.query.dtype, oracle.sigma.get(key), own, spread)
+    made = f" (put together from {', '.join(record.composite)})" if record.composite and found.off else ""
+    if not found.known:
+        ruling, reason = Ruling.UNJUDGED, ""
+    elif found.off:
+        ruling, reason = Ruling.FAIL, "non-finite" if found.nonfinite else "inaccurate" if found.is_close else "wrong"
+    else:
+        ruling, reason = (Ruling.PASS, "") if found.tells else (Ruling.INCONCLUSIVE, "uninformative")
+    return Finding(key, ruling, reason, found.sentence(key, sketch) + made, found.difference, found.rule, source)
 
 
 def _allowed(
     question: Question, record: Record, key: str, truth: Truth, oracle: Oracle, own: Mapping[str, Any]
 ) -> Tolerance:
-    """Finite differences are held to their own error bar, everyone else to what rounding explains."""
+    """Finite differences are held to their own error bar, everyone else to what rounding explains.
+
+    On an accelerator, where sums are added up in any order, that is widened by how far the answers to one query scatter.
+    """
     if record.target == "finite-difference":
         radius = record.margin.get(key, {}).get("radius")
         if radius is not None:
             return Tolerance(np.asarray(radius, np.float64), "its own error bar")
-    return tolerance(truth, question.query.dtype, oracle.sigma.get(key), own)
+    found = tolerance(truth, question.query.dtype, oracle.sigma.get(key), own)
+    spread = record.margin.get(key, {}).get("spread")
+    if spread is None or spread.shape != truth.shape:
+        return found
+    return replace(found, bound=found.bound + spread, rule=f"{found.rule} + spread of its own calls on {record.device}")
 
 
 def _concluded(
@@ -204,9 +294,16 @@ def _concluded(
     return Finding(key, Ruling.PASS, detail=detail, difference=difference, tolerance=allowed.rule, source=source)
 
 
+def _conjugate(found: Finding) -> Finding:
+    """What was concluded in the other convention of complex derivatives: right there is right, and said to be so."""
+    if found.ruling is not Ruling.PASS:
+        return replace(found, convention=conjugation.CONJUGATE)
+    reason, detail = "conjugate", conjugation.SENTENCE
+    return replace(found, ruling=Ruling.CONVENTION, reason=reason, detail=detail, convention=conjugation.CONJUGATE)
+
+
 def _none(question: Question, key: str, truth: Truth, source: str) -> Finding:
-    unconnected = _unconnected(question)
-    if set(key.split(",")) & set(unconnected):
+    if set(key.split(",")) & set(unconnected(question, key)):
         detail = "None for an input that the output doesn't depend on"
         return Finding(key, Ruling.CONVENTION, "unconnected", detail, source=source)
     if truth.is_zero:
@@ -216,25 +313,23 @@ def _none(question: Question, key: str, truth: Truth, source: str) -> Finding:
     return Finding(key, Ruling.FAIL, "wrong", "None where the derivative isn't 0", source=source)
 
 
-def _unconnected(question: Question) -> tuple[str, ...]:
+def unconnected(question: Question, key: str) -> tuple[str, ...]:
     """The inputs the output doesn't depend on, as the program says, not as anybody's answer does."""
-    program = parse(question.query.function, question.query.names)
-    free = program.unconnected()
+    program = _program(question.query.function, question.query.names)
+    output = key.partition(",")[0]
+    free = program.unconnected(output if output in program.keys else None)
     return tuple(name for name in question.query.inputs if name in free)
+
+
+@lru_cache(maxsize=4096)
+def _program(function: str, names: tuple[str, ...]) -> Program:
+    return parse(function, names)
 
 
 def _all_estimated(record: Record, key: str) -> bool:
     """Whether finite differences vouch for every component."""
     status = record.status.get(key)
     return status is not None and bool((status == Status.ESTIMATED).all())
-
-
-def _is_of(question: Question, given: str) -> bool:
-    """Whether a dtype is the one asked for; a real function of complex inputs answers in the real one."""
-    if given == question.query.dtype:
-        return True
-    pairs = {("float64", "complex128"), ("float32", "complex64")}
-    return (given, question.query.dtype) in pairs and question.query.operator is Operator.VALUE
 
 
 def _source(truth: Truth) -> str:

@@ -37,7 +37,7 @@ _FOLD: Final[dict[type, Callable[[Any, Any], Any]]] = {
 
 
 def parse(text: str, names: Iterable[str]) -> Program:
-    """A function's text as a `Program` over the given input names.
+    """A function's text as a `Program` over the given input names; it returns one array, or a tuple of them.
 
     Raises:
         LanguageError: With the line and column of what can't be read.
@@ -45,8 +45,10 @@ def parse(text: str, names: Iterable[str]) -> Program:
     builder = _Builder(text, tuple(names))
     result = builder.run(text)
     if isinstance(result, dict):
-        raise builder.error(builder.returned, "a function returns one array, not a mapping", "return an expression")
-    return builder.program({"": result})
+        raise builder.error(builder.returned, "a function returns arrays, not a mapping", "return an expression")
+    return builder.program(
+        {str(i): part for i, part in enumerate(result)} if isinstance(result, tuple) else {"": result}
+    )
 
 
 def parse_rule(function: str, rule: str, names: Iterable[str], extra: Iterable[str] = ()) -> Program:
@@ -62,6 +64,8 @@ def parse_rule(function: str, rule: str, names: Iterable[str], extra: Iterable[s
     builder.run(function)
     builder.text = rule
     result = builder.run(rule)
+    if isinstance(result, tuple):
+        raise builder.error(builder.returned, "a derivative is an array, or a mapping", "return {x: ..., y: ...}")
     return builder.program(_flat(result) if isinstance(result, dict) else {"": result})
 
 
@@ -107,6 +111,8 @@ class _Builder:
             self.statement(last)
             raise self.error(last, "the function returns nothing", "end it with 'return' and an expression")
         self.returned = last
+        if isinstance(value, ast.Tuple) and value.elts:
+            return tuple(self.array(part) for part in value.elts)
         return self.mapping(value) if isinstance(value, ast.Dict) else self.array(value)
 
     def read(self, text: str) -> list[ast.stmt]:

@@ -288,6 +288,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "round": np.rint,
     "clip": _clip,
     "sinc": _either(_sinc, np.sinc),
+    **{name: getattr(np, name) for name in ("real", "imag", "conj", "angle")},
     # special
     "erf": sp.erf,
     "erfc": sp.erfc,

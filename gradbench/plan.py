@@ -17,9 +17,10 @@ import numpy as np
 
 from gradbench.case import Case, Point
 from gradbench.errors import NothingToRun
+from gradbench.holomorphy import holomorphic
 from gradbench.program import Literal, Program
 from gradbench.query import Array, Operator, Query, Question, Stated
-from gradbench.shapes import output
+from gradbench.shapes import Spec, outputs
 from gradbench.stated import Answer
 from gradbench.wire import FORMATS
 
@@ -79,46 +80,54 @@ def ask(case: Case, selection: Selection) -> Iterator[Question]:
 
 
 def _dtypes(case: Case, point: Point, selection: Selection) -> tuple[str, ...]:
-    wanted = tuple(selection.dtypes) or case.dtypes or DTYPES
-    if case.dtypes:
-        wanted = tuple(dtype for dtype in wanted if dtype in case.dtypes)
-    if any(array.dtype.kind == "c" for array in point.inputs.values()):
-        # A complex function is asked in the complex format of the same precision.
-        wide = {"float64": "complex128", "float32": "complex64"}
-        return tuple(
-            dict.fromkeys(wide.get(dtype, dtype) for dtype in wanted if wide.get(dtype, dtype).startswith("c"))
-        )
-    return tuple(dtype for dtype in wanted if not dtype.startswith("complex"))
+    is_complex = _is_complex(case, point)
+    # A complex function is asked in the complex format of the same precision.
+    wide = {"float64": "complex128", "float32": "complex64"} if is_complex else {}
+    wanted = [wide.get(dtype, dtype) for dtype in tuple(selection.dtypes) or case.dtypes or DTYPES]
+    fitting = {wide.get(dtype, dtype) for dtype in case.dtypes or wanted}
+    found = (dtype for dtype in wanted if dtype in fitting and dtype.startswith("complex") == is_complex)
+    return tuple(dict.fromkeys(found))
 
 
 def _asked(case: Case, point: Point) -> Iterator[Answer]:
     """What is stated, then what suits the function or its author chose, each with the directions it needs."""
-    y = output(case.program, case.specs(point))
+    y = outputs(case.program, case.specs(point))
     stated = list(point.answers)
     yield from stated
     done = {answer.operator for answer in stated}
-    wanted = case.operators or _suitable(point, y.shape)
+    wanted = case.operators or _suitable(case, point, y)
     for operator in wanted:
         if operator not in done:
-            yield _directed(operator, case, point, y.shape)
+            yield _directed(operator, case, point, y)
     for orders in case.partials:
         if not any(answer.orders == orders for answer in stated):
             yield Answer(Operator.PARTIAL, {}, orders=orders)
 
 
-def _suitable(point: Point, y: tuple[int, ...]) -> tuple[Operator, ...]:
+def _suitable(case: Case, point: Point, y: Mapping[str, Spec]) -> tuple[Operator, ...]:
     size = sum(array.size for array in point.inputs.values())
-    if y == ():
+    is_scalar = "" in y and y[""].shape == ()
+    kinds = {array.dtype.kind for array in point.inputs.values()}
+    is_complex = any(spec.kind == "complex" for spec in y.values())
+    if is_scalar and "c" not in kinds and not is_complex:
         second = (Operator.HESSIAN,) if size <= SMALL_HESSIAN else (Operator.HVP,)
         return (Operator.VALUE, Operator.GRADIENT, *second)
-    whole = [Operator.JACOBIAN] if size * math.prod(y) <= SMALL_JACOBIAN else []
+    # f' is one number for each pair of entries if f is real, or holomorphic in all that it is differentiated by.
+    specs = {name: Spec.of(array) for name, array in point.inputs.items()}
+    has_derivative = not is_complex or (kinds == {"c"} and all(holomorphic(case.program, specs).values()))
+    whole: list[Operator] = []
+    if has_derivative and (is_scalar or size * sum(spec.size for spec in y.values()) <= SMALL_JACOBIAN):
+        whole = [Operator.GRADIENT if is_scalar else Operator.JACOBIAN]
     return (Operator.VALUE, *whole, Operator.VJP, Operator.JVP)
 
 
-def _directed(operator: Operator, case: Case, point: Point, y: tuple[int, ...]) -> Answer:
+def _directed(operator: Operator, case: Case, point: Point, y: Mapping[str, Spec]) -> Answer:
     seed = f"{case.name}#{point.number}:{operator}"
     if operator is Operator.VJP:
-        return Answer(operator, {}, cotangent=direction(seed, y, _is_complex(point)))
+        if "" in y:
+            return Answer(operator, {}, cotangent=direction(seed, y[""].shape, y[""].kind == "complex"))
+        drawn = (direction(f"{seed}:{key}", spec.shape, spec.kind == "complex") for key, spec in y.items())
+        return Answer(operator, {}, cotangents=tuple(drawn))
     if operator in {Operator.JVP, Operator.HVP}:
         tangents = {
             name: direction(f"{seed}:{name}", array.shape, array.dtype.kind == "c")
@@ -128,8 +137,10 @@ def _directed(operator: Operator, case: Case, point: Point, y: tuple[int, ...]) 
     return Answer(operator, {})
 
 
-def _is_complex(point: Point) -> bool:
-    return any(array.dtype.kind == "c" for array in {**point.inputs, **point.constants}.values())
+def _is_complex(case: Case, point: Point) -> bool:
+    """Whether complex numbers occur: among the inputs, the constants or the numbers of the text."""
+    arrays = {**point.inputs, **point.constants}.values()
+    return any(a.dtype.kind == "c" for a in arrays) or any(isinstance(n, complex) for n in _numbers(case.program))
 
 
 def direction(seed: str, shape: tuple[int, ...], is_complex: bool = False) -> Array:
@@ -152,7 +163,9 @@ def direction(seed: str, shape: tuple[int, ...], is_complex: bool = False) -> Ar
 def _question(case: Case, point: Point, dtype: str, answer: Answer) -> Question:
     inputs = {name: rounded(array, dtype) for name, array in point.inputs.items()}
     constants = {name: rounded(array, dtype) for name, array in point.constants.items()}
-    tangents, cotangent = answer.tangents, answer.cotangent
+    y = outputs(case.program, case.specs(point))
+    tangents = {name: _directing(v, dtype, Spec.of(inputs[name])) for name, v in (answer.tangents or {}).items()}
+    cotangents = [_directing(w, dtype, spec) for w, spec in zip(answer.directions, y.values(), strict=False)]
     orders = "" if answer.orders is None else "".join(f"/{name}{order}" for name, order in answer.orders.items())
     query = Query(
         id=f"{case.name}#{point.number}:{answer.operator}{orders}:{dtype}",
@@ -161,10 +174,12 @@ def _question(case: Case, point: Point, dtype: str, answer: Answer) -> Question:
         constants=constants,
         operator=answer.operator,
         dtype=dtype,
-        tangents=None if tangents is None else {name: rounded(array, dtype) for name, array in tangents.items()},
-        cotangent=None if cotangent is None else rounded(cotangent, dtype),
+        tangents=None if answer.tangents is None else tangents,
+        cotangent=None if answer.cotangent is None else cotangents[0],
         orders=answer.orders,
         rules=dict(case.rules),
+        cotangents=() if answer.cotangent is not None else tuple(cotangents),
+        outputs=case.program.keys,
     )
     return Question(
         query=query,
@@ -200,17 +215,20 @@ def rounded(array: Array, dtype: str) -> Array:
         return array.astype(target)
 
 
+def _directing(direction: Array, dtype: str, spec: Spec) -> Array:
+    """A tangent or cotangent in the dtype asked for, complex where what it goes with is, as frameworks demand."""
+    found = rounded(direction, dtype)
+    return found.astype(FORMATS[dtype]) if spec.kind == "complex" else found
+
+
 def _holding(point: Point, dtype: str, answer: Answer, program: Program) -> Mapping[str, Stated]:
     """What is stated, if it holds at the inputs as rounded to the dtype."""
     if not answer.stated:
         return {}
     given: list[Any] = [*point.inputs.values(), *point.constants.values()]
-    given += [] if answer.cotangent is None else [answer.cotangent]
-    given += [] if answer.tangents is None else answer.tangents.values()
-    kept = all(np.array_equal(rounded(array, dtype).astype(array.dtype), array, equal_nan=True) for array in given)
-    literals = [number for number in _numbers(program) if isinstance(number, float)]
-    kept &= all(float(np.asarray(number).astype(FORMATS[dtype])) == number for number in literals if not _wide(dtype))
-    if not kept:
+    given += [*answer.directions, *(answer.tangents or {}).values()]
+    given += [np.asarray(number) for number in _numbers(program) if not isinstance(number, int) and not _wide(dtype)]
+    if not all(np.array_equal(rounded(array, dtype).astype(array.dtype), array, equal_nan=True) for array in given):
         return {}
     if point.exact:
         return answer.stated

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradbench import schema
 from gradbench.document import Entries, Items, Leaf, Tree
-from gradbench.errors import LanguageError, Place, suggestion
+from gradbench.errors import LanguageError, suggestion
 from gradbench.exact import number
 from gradbench.query import Array
 from gradbench.shapes import Spec
@@ -51,9 +51,12 @@ class Drawer:
             count = int(bounds["count"])
             if not 1 <= count <= MAX_COUNT:
                 raise self.blame(tree.place, f"a count of {count}", f"from 1 to {MAX_COUNT}")
-            return [np.array(x) for x in np.linspace(bounds["from"], bounds["to"], count)]
+            kind = np.complex128 if spec.kind == "complex" else np.float64
+            return [np.array(x, kind) for x in np.linspace(bounds["from"], bounds["to"], count)]
         if not isinstance(tree, Items) or not tree.parts:
             raise self.blame(tree.place, "no values", "a list, or {from: 0, to: 1, count: 5}")
+        if spec.kind == "complex":
+            return [np.array(complex(self.either(part))) for part in tree.parts]
         return [np.array(self.number(part)) for part in tree.parts]
 
     def draw(self, tree: Tree, inputs: Mapping[str, Spec | None]) -> Iterator[dict[str, Array]]:
@@ -83,14 +86,13 @@ class Drawer:
             raise self.blame(
                 part.place, f"log_uniform from {low:g} to {high:g}", "two numbers above 0, the lower first"
             )
-        one = {"uniform": _uniform, "log_uniform": _log_uniform, "normal": _normal}[word]
+        drawn = {"uniform": _uniform, "log_uniform": _log_uniform, "normal": _normal}[word]
 
         def array(generator: Any) -> Array:
-            drawn = np.array([one(generator, low, high) for _ in range(spec.size)]).reshape(spec.shape)
+            real = drawn(generator, spec.size, low, high).reshape(spec.shape)
             if spec.kind != "complex":
-                return drawn
-            other = np.array([one(generator, low, high) for _ in range(spec.size)]).reshape(spec.shape)
-            return drawn + 1j * other
+                return real
+            return np.asarray(real + 1j * drawn(generator, spec.size, low, high).reshape(spec.shape))
 
         return array
 
@@ -116,34 +118,39 @@ class Drawer:
 
     def number(self, tree: Tree) -> float:
         """A real number."""
-        place: Place = tree.place
-        if not isinstance(tree, Leaf):
-            raise self.blame(place, "a list where a number is needed")
-        try:
-            value, _ = number(tree.text)
-        except LanguageError as error:
-            raise self.blame(tree.within(error.line, error.column), error.wrong, error.right) from None
+        value = self.either(tree)
         if isinstance(value, complex):
-            raise self.blame(place, "a complex number", "a real one")
+            raise self.blame(tree.place, "a complex number", "a real one")
         return value
 
+    def either(self, tree: Tree) -> float | complex:
+        """A number, real or complex."""
+        if not isinstance(tree, Leaf):
+            raise self.blame(tree.place, "a list where a number is needed")
+        try:
+            return number(tree.text)[0]
+        except LanguageError as error:
+            raise self.blame(tree.within(error.line, error.column), error.wrong, error.right) from None
 
-def _unit(generator: Any) -> float:
-    """A number above 0 and below 1, a multiple of 2**-53."""
-    return float((int(generator.random_raw()) >> 11) + 0.5) * 2.0**-53
+
+def _unit(generator: Any, count: int) -> Array:
+    """Numbers above 0 and below 1, multiples of 2**-53, or of 2**-54 in the lower half."""
+    words: Array = generator.random_raw(count)
+    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
-def _uniform(generator: Any, low: float, high: float) -> float:
-    return low + (high - low) * _unit(generator)
+def _uniform(generator: Any, count: int, low: float, high: float) -> Array:
+    return low + (high - low) * _unit(generator, count)
 
 
-def _log_uniform(generator: Any, low: float, high: float) -> float:
+def _log_uniform(generator: Any, count: int, low: float, high: float) -> Array:
     """Linear within each power of 2, so that no logarithm of the machine's library decides a bit."""
     bottom, top = (math.frexp(x)[1] + 2 * math.frexp(x)[0] - 2 for x in (low, high))
-    place = bottom + (top - bottom) * _unit(generator)
-    whole = math.floor(place)
-    return math.ldexp(1 + (place - whole), whole)
+    place = bottom + (top - bottom) * _unit(generator, count)
+    whole = np.floor(place)
+    return np.ldexp(1 + (place - whole), whole.astype(int))
 
 
-def _normal(generator: Any, mean: float, deviation: float) -> float:
-    return mean + deviation * NormalDist().inv_cdf(_unit(generator))
+def _normal(generator: Any, count: int, mean: float, deviation: float) -> Array:
+    deviates = map(NormalDist().inv_cdf, _unit(generator, count).tolist())
+    return mean + deviation * np.fromiter(deviates, np.float64, count)

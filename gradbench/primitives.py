@@ -183,6 +183,14 @@ _TABLE: Final = [
         ("sinc(x)",),
     ),
     *_topic(
+        "complex",
+        "elementwise",
+        ("real(x)",),
+        ("imag(x)",),
+        ("conj(x)",),
+        ("angle(x)", "", "x = 0; of complex x also wherever x < 0"),
+    ),
+    *_topic(
         "special",
         "elementwise",
         ("erf(x)",),

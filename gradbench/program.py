@@ -62,8 +62,8 @@ class Program:
         text: The text it was read from.
         names: Its inputs and constants, in order.
         nodes: The steps, in the order of evaluation.
-        outputs: What it returns, by key. A function has the one key ``""``; a reverse pass written by hand has one
-            for each input.
+        outputs: What it returns, by key. A function has the one key ``""``, or ``"0"``, ``"1"`` and so on if it
+            returns a tuple; a reverse pass written by hand has one for each input.
     """
 
     text: str
@@ -77,18 +77,28 @@ class Program:
 
     @property
     def output(self) -> Argument:
-        """What a function returns."""
+        """What a function of one array returns."""
         return self.outputs[0][1]
+
+    @property
+    def is_tuple(self) -> bool:
+        """Whether it is a function that returns a tuple of arrays."""
+        return self.outputs[0][0].isdecimal()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its outputs."""
+        return tuple(key for key, _ in self.outputs)
 
     @property
     def primitives(self) -> tuple[str, ...]:
         """The primitives it uses, each once, sorted."""
         return tuple(sorted({node.primitive for node in self.nodes} - {ITEM}))
 
-    def unconnected(self) -> frozenset[str]:
-        """The names that no output depends on."""
+    def unconnected(self, key: str | None = None) -> frozenset[str]:
+        """The names that no output depends on, or not the one of this key."""
         reached: set[int] = set()
-        todo = [ref.index for _, output in self.outputs for ref in references(output)]
+        todo = [ref.index for name, output in self.outputs if key in {None, name} for ref in references(output)]
         while todo:
             index = todo.pop()
             if index not in reached:
@@ -109,7 +119,7 @@ def references(argument: Argument) -> Iterable[Ref]:
 
 
 def evaluate(program: Program, ops: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> Any:
-    """What the program returns, in the number system of `ops`: the array itself, or a dict if the outputs have keys.
+    """What the program returns, in the number system of `ops`: an array, a tuple of them, or a dict by key.
 
     Args:
         program: The function.
@@ -122,7 +132,7 @@ def evaluate(program: Program, ops: Mapping[str, Callable[..., Any]], values: Ma
     """
     entries = trace(program, ops, values)
     answers = {key: resolve(argument, entries, ops["asarray"]) for key, argument in program.outputs}
-    return answers.get("", answers)
+    return tuple(answers.values()) if program.is_tuple else answers.get("", answers)
 
 
 def trace(program: Program, ops: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> list[Any]:

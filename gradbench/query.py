@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from gradbench.wire import array_from_json, array_to_json, arrays_from_json, arrays_to_json
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
 
 
 class Operator(StrEnum):
@@ -34,6 +35,13 @@ class Operator(StrEnum):
     | hvp | a scalar output, tangents | each input: x |
     | hessian | a scalar output | each pair ``"a,b"``: a + b |
     | partial | an order for some 0-d inputs | ``""``: y |
+
+    A function that returns a tuple has the outputs ``"0"``, ``"1"`` and so on: these are then the keys of value, jvp
+    and partial; a jacobian has ``"0,x"``, and a vjp needs a cotangent for each.
+
+    Of a complex input z = x + iy a derivative is the linear one, f'(z), where f is holomorphic; of a real f it is
+    df/dx - i df/dy; and a vjp with the cotangent w is that of the real part of the sum of w f. Who conjugates all of
+    these keeps another convention and says the same.
     """
 
     VALUE = "value"
@@ -45,17 +53,27 @@ class Operator(StrEnum):
     HESSIAN = "hessian"
     PARTIAL = "partial"
 
-    def keys(self, inputs: Iterable[str]) -> tuple[str, ...]:
-        """The keys of the answer for a function of these inputs."""
+    @property
+    def is_of_scalars(self) -> bool:
+        """Whether it is asked of a function with one number as its output alone."""
+        return self in {Operator.GRADIENT, Operator.HVP, Operator.HESSIAN}
+
+    def keys(self, inputs: Iterable[str], outputs: tuple[str, ...] = ("",)) -> tuple[str, ...]:
+        """The keys of the answer for a function of these inputs and outputs."""
         names = tuple(inputs)
         if self in {Operator.VALUE, Operator.JVP, Operator.PARTIAL}:
-            return ("",)
+            return outputs
+        if self is Operator.JACOBIAN and outputs != ("",):
+            return tuple(f"{y},{x}" for y in outputs for x in names)
         if self is Operator.HESSIAN:
             return tuple(f"{a},{b}" for a in names for b in names)
         return names
 
-    def shape(self, key: str, inputs: Mapping[str, tuple[int, ...]], output: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the answer under a key, given the shapes of the inputs and of the output."""
+    def shape(self, key: str, inputs: Mapping[str, Shape], output: Shape | Mapping[str, Shape]) -> Shape:
+        """The shape of the answer under a key, given the shapes of the inputs and of the output or outputs, by key."""
+        if isinstance(output, Mapping):
+            y, _, rest = key.partition(",")
+            return self.shape(rest, inputs, output[y]) if y in output else self.shape(key, inputs, ())
         if key == "":
             return output
         shapes = [inputs[name] for name in key.split(",")]
@@ -76,8 +94,11 @@ class Query:
         dtype: The floating-point format asked for, as `float32`.
         tangents: For jvp and hvp, one for each input, of its shape.
         cotangent: For vjp, of the output's shape.
+        cotangents: For vjp of a function that returns a tuple, instead: one for each output.
+        outputs: The keys of what the function returns; ``""`` alone if it is no tuple.
         orders: For partial, how often by which input.
         rules: Derivatives written by hand, as texts by operator; filled in for the target `manual` alone.
+        remarks: Whether a target that has something to say besides its answer, as a formula, is to say it.
     """
 
     id: str
@@ -90,6 +111,9 @@ class Query:
     cotangent: Array | None = None
     orders: Mapping[str, int] | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
+    cotangents: tuple[Array, ...] = ()
+    outputs: tuple[str, ...] = ("",)
+    remarks: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,7 +123,19 @@ class Query:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys an answer has."""
-        return self.operator.keys(self.inputs)
+        return self.operator.keys(self.inputs, self.outputs)
+
+    @property
+    def twin(self) -> Query | None:
+        """The vjp with the cotangent conjugated; None of anything else, and where that is the same.
+
+        The conjugate of its answer is what those answer to this one who conjugate derivatives.
+        """
+        given = self.cotangents if self.cotangent is None else (self.cotangent,)
+        if self.operator is not Operator.VJP or not any(w.dtype.kind == "c" and w.imag.any() for w in given):
+            return None
+        turned = tuple(np.asarray(np.conj(w)) for w in given)
+        return replace(self, cotangents=turned) if self.cotangent is None else replace(self, cotangent=turned[0])
 
     def to_json(self) -> dict[str, Any]:
         """A value that `json` can write; empty parts are left out."""
@@ -114,8 +150,11 @@ class Query:
             "cotangent": None if self.cotangent is None else array_to_json(self.cotangent),
             "orders": None if self.orders is None else dict(self.orders),
             "rules": dict(self.rules),
+            "cotangents": [array_to_json(array) for array in self.cotangents],
+            "outputs": None if self.outputs == ("",) else list(self.outputs),
+            "remarks": self.remarks or None,
         }
-        return {key: value for key, value in found.items() if value not in (None, {})}
+        return {key: value for key, value in found.items() if value not in (None, {}, [])}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Query:
@@ -136,12 +175,15 @@ class Query:
             cotangent=None if cotangent is None else array_from_json(cotangent),
             orders=value.get("orders"),
             rules=value.get("rules", {}),
+            cotangents=tuple(map(array_from_json, value.get("cotangents", ()))),
+            outputs=tuple(value.get("outputs", ("",))),
+            remarks=value.get("remarks", False),
         )
 
     @property
     def digest(self) -> str:
         """A fingerprint of what is asked, whatever its id: 16 hexadecimal digits of SHA-256."""
-        content = {key: value for key, value in self.to_json().items() if key not in {"id", "rules"}}
+        content = {key: value for key, value in self.to_json().items() if key not in {"id", "rules", "remarks"}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -160,7 +202,7 @@ class Stated:
     lower: Array
     upper: Array
     slack: Array
-    choices: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    choices: Mapping[int, tuple[complex, ...]] = field(default_factory=dict)
     words: Mapping[int, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -180,9 +222,13 @@ class Stated:
             lower=array_from_json(value["lower"]),
             upper=array_from_json(value["upper"]),
             slack=array_from_json(value["slack"]),
-            choices={int(k): tuple(map(float, v)) for k, v in value.get("choices", {}).items()},
+            choices={int(k): tuple(map(_number, v)) for k, v in value.get("choices", {}).items()},
             words={int(k): v for k, v in value.get("words", {}).items()},
         )
+
+
+def _number(text: str) -> complex:
+    return complex(text) if "j" in text else float(text)
 
 
 @dataclass(frozen=True)

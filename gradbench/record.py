@@ -102,7 +102,8 @@ class Record:
         outcome: What happened.
         answer: An array for each key, in the dtype it came in; None where the target answered None.
         margin: For a reference: by key, named arrays of the answer's shape: `radius`, and `left`, `right`, `lower`,
-            `upper` where there is a kink.
+            `upper` where there is a kink. Under `sketch`, with a `radius` of that shape, what stands for an answer that is
+            too large: see `Sketch`.
         status: For a reference: by key, a `Status` for each component as an array of strings.
         notes: Anything else worth keeping: evaluations, bits, probes and their seed.
         first: Seconds of the first call of this function and shape, with tracing and compiling.

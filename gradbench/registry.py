@@ -32,6 +32,7 @@ class Entry:
         reference: Whether it says what is true rather than being judged.
         by_hand: Whether it is sent the derivatives that a case has written by hand.
         by_name: Whether it is asked only if somebody names it.
+        operators: The only operators it is asked, for a target that is one way of composing them; empty means all.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry:
     reference: bool = False
     by_hand: bool = False
     by_name: bool = False
+    operators: tuple[str, ...] = ()
 
     @property
     def framework(self) -> str:
@@ -57,11 +59,89 @@ class Entry:
 _GPU: Final = ("cpu", "cuda")
 _TABLE: Final = (
     Entry("torch", "gradbench.adapters.torch:Torch", "torch", "torch", _GPU),
+    Entry("torch:func", "gradbench.adapters.torch_func:Func", "torch", "torch", _GPU),
+    Entry("torch:forward", "gradbench.adapters.torch_forward:Forward", "torch", "torch", _GPU),
+    Entry("torch:vmap", "gradbench.adapters.torch_vmap:Vmap", "torch", "torch", _GPU),
+    Entry("torch:compile", "gradbench.adapters.torch_compile:Compile", "torch", "torch", _GPU),
+    Entry(
+        "torch:forward-over-reverse", "gradbench.adapters.torch_func:ForwardOverReverse", "torch", "torch", _GPU,
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
+    Entry(
+        "torch:reverse-over-forward", "gradbench.adapters.torch_func:ReverseOverForward", "torch", "torch", _GPU,
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
+    Entry(
+        "torch:reverse-over-reverse", "gradbench.adapters.torch_func:ReverseOverReverse", "torch", "torch", _GPU,
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
     Entry("tensorflow", "gradbench.adapters.tensorflow:TensorFlow", "tensorflow", "tensorflow", _GPU),
+    Entry("tensorflow:function", "gradbench.adapters.tensorflow_traced:Traced", "tensorflow", "tensorflow", _GPU),
+    Entry("tensorflow:xla", "gradbench.adapters.tensorflow_traced:XLA", "tensorflow", "tensorflow", _GPU),
+    Entry("tensorflow:forward", "gradbench.adapters.tensorflow_forward:Forward", "tensorflow", "tensorflow", _GPU),
+    Entry("tensorflow:graph", "gradbench.adapters.tensorflow_graph:Graph", "tensorflow", "tensorflow", _GPU),
+    Entry("tensorflow:persistent", "gradbench.adapters.tensorflow_persistent:Persistent", "tensorflow", "tensorflow", _GPU),
+    Entry(
+        "tensorflow:forward-over-reverse",
+        "gradbench.adapters.tensorflow_composed:ForwardOverReverse",
+        "tensorflow",
+        "tensorflow",
+        _GPU,
+        operators=("hvp", "hessian"),
+    ),
+    Entry(
+        "tensorflow:reverse-over-forward",
+        "gradbench.adapters.tensorflow_composed:ReverseOverForward",
+        "tensorflow",
+        "tensorflow",
+        _GPU,
+        operators=("hvp", "hessian"),
+    ),
+    Entry(
+        "tensorflow:reverse-over-reverse",
+        "gradbench.adapters.tensorflow_composed:ReverseOverReverse",
+        "tensorflow",
+        "tensorflow",
+        _GPU,
+        operators=("hvp", "hessian"),
+    ),
     Entry("jax", "gradbench.adapters.jax:Jax", "jax", "jax", _GPU),
+    Entry("jax:jit", "gradbench.adapters.jax_modes:Jit", "jax", "jax", _GPU),
+    Entry("jax:forward", "gradbench.adapters.jax_modes:Forward", "jax", "jax", _GPU),
+    Entry("jax:vmap", "gradbench.adapters.jax_modes:Vmap", "jax", "jax", _GPU),
+    Entry("jax:linearize", "gradbench.adapters.jax_modes:Linearize", "jax", "jax", _GPU),
+    Entry(
+        "jax:forward-over-reverse", "gradbench.adapters.jax_compositions:ForwardOverReverse", "jax", "jax", _GPU,
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
+    Entry(
+        "jax:reverse-over-forward", "gradbench.adapters.jax_compositions:ReverseOverForward", "jax", "jax", _GPU,
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
+    Entry(
+        "jax:reverse-over-reverse", "gradbench.adapters.jax_compositions:ReverseOverReverse", "jax", "jax", _GPU,
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
     Entry("autograd", "gradbench.adapters.autograd:Autograd", "autograd", "autograd"),
+    Entry("autograd:forward", "gradbench.adapters.autograd_modes:Forward", "autograd", "autograd"),
+    Entry(
+        "autograd:forward-over-reverse", "gradbench.adapters.autograd_modes:ForwardOverReverse", "autograd", "autograd",
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
+    Entry(
+        "autograd:reverse-over-forward", "gradbench.adapters.autograd_modes:ReverseOverForward", "autograd", "autograd",
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
+    Entry(
+        "autograd:reverse-over-reverse", "gradbench.adapters.autograd_modes:ReverseOverReverse", "autograd", "autograd",
+        operators=("hvp", "hessian"),
+    ),  # fmt: skip
     Entry("sympy", "gradbench.adapters.sympy:SymPy", "sympy", "sympy"),
     Entry("manual", "gradbench.adapters.manual:Manual", by_hand=True),
+    Entry("dual", "gradbench.adapters.dual:DualNumbers"),
+    Entry("tape", "gradbench.adapters.tape:Tape"),
+    Entry("symbolic", "gradbench.adapters.symbolic:Symbolic"),
+    Entry("polynomial", "gradbench.adapters.polynomial:Polynomials"),
     Entry("finite-difference:forward", "gradbench.adapters.difference:Forward", by_name=True),
     Entry("finite-difference:central", "gradbench.adapters.difference:Central", by_name=True),
     Entry("complex-step", "gradbench.adapters.difference:ComplexStep", by_name=True),

@@ -159,27 +159,37 @@ class Worker:
 Event = Target | Record
 
 
-def run(jobs: Sequence[Job], timeout: float = 60.0) -> Generator[Event, None, None]:
-    """Runs all jobs side by side and yields what happens. Closing the iterator ends every worker.
+def run(jobs: Sequence[Job], timeout: float = 60.0, at_once: int | None = None) -> Generator[Event, None, None]:
+    """Runs jobs side by side and yields what happens. Closing the iterator ends every worker.
 
     Args:
-        jobs: One for each target and device.
+        jobs: One for each target and device; the first are started first.
         timeout: Seconds a query may take.
+        at_once: How many workers there are at a time; all of them if None.
     """
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
     workers: dict[int, Worker] = {}
 
-    def work(number: int) -> None:
+    waiting = iter(range(len(jobs)))
+    turn = threading.Lock()
+
+    def work() -> None:
         try:
-            for event in _job(jobs[number], timeout, lambda w: workers.__setitem__(number, w), stop):
-                events.put(event)
+            while not stop.is_set():
+                with turn:
+                    number = next(waiting, None)
+                if number is None:
+                    return
+                for event in _job(jobs[number], timeout, lambda w, n=number: workers.__setitem__(n, w), stop):
+                    events.put(event)
         except BaseException as error:  # noqa: BLE001  # a fault of ours must not hang the run
             events.put(error)
         finally:
             events.put(None)
 
-    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(len(jobs))]
+    size = len(jobs) if at_once is None else min(at_once, len(jobs))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(size)]
     for thread in threads:
         thread.start()
     left = len(threads)

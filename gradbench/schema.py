@@ -39,6 +39,7 @@ TOLERANCE: Final = {
     "atol": "Absolute.",
     "max_ulps": "In units in the last place of the dtype judged.",
     "reason": "Why the case needs it.",
+    "targets": "Tolerances for some targets, by name or glob.",
 }
 POINT: Final = {
     "at": "A value for each input; constants may be given anew.",
@@ -120,9 +121,11 @@ def json_schema() -> dict[str, Any]:
         **{key: {"$ref": "#/$defs/formula"} for key in ("manual", "value", "gradient", "jacobian", "hessian")},
         "operators": _list({"anyOf": [{"enum": asked}, _object({"partial": ""}, {"partial": orders})]}),
         "dtypes": _list({"enum": list(DTYPES)}),
-        "tolerance": {**_object(TOLERANCE, {"reason": {"type": "string"}}, number), "required": ["reason"]},
+        "tolerance": {"$ref": "#/$defs/tolerance"},
         "points": {"type": "array", "minItems": 1, "items": _object(POINT, point)},
     }
+    parts = {"reason": {"type": "string"}, "targets": _named({"$ref": "#/$defs/tolerance"})}
+    tolerance = _object(TOLERANCE, parts, number)
     required = ["name", "inputs", "function", "points"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -131,7 +134,7 @@ def json_schema() -> dict[str, Any]:
             FILE, {"cases": {"type": "array", "minItems": 1, "items": {**_object(CASE, case), "required": required}}}
         ),
         "required": ["cases"],
-        "$defs": {"numbers": numbers, "answer": answer, "formula": formula},
+        "$defs": {"numbers": numbers, "answer": answer, "formula": formula, "tolerance": tolerance},
     }
 
 

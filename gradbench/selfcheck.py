@@ -25,11 +25,14 @@ MODULE = "gradbench.adapters.liar"
 
 LIARS = (
     "zero", "flipped", "one-percent", "one-entry", "dropped", "transposed", "not-a-number", "wrong-shape", "downcast", "stale",
-    "second-order", "asymmetric", "forward-only", "restless", "mutating",
+    "second-order", "asymmetric", "forward-only", "restless", "mutating", "conjugated", "half-conjugated",
 )  # fmt: skip
 """The liars by name; the class of `one-percent` is `OnePercent`."""
 
 CAUGHT = frozenset({Ruling.FAIL, Ruling.ERROR})
+
+REFERENCES = ("ball", "noise")
+"""The references that are asked everything; where there are complex numbers, one with many digits is as well."""
 
 
 def entry(liar: str) -> Entry:
@@ -80,9 +83,10 @@ def selfcheck(questions: Sequence[Question], liars: Sequence[str], timeout: floa
     """
     entries = [entry(name) for name in (HONEST, *liars)]
     jobs = [runner.Job(one, Device(), list(questions)) for one in entries]
-    jobs += [
-        job for job in verify.jobs(verify.references(), questions, Device()) if job.entry.name in {"ball", "noise"}
-    ]
+    known = {one.name: one for one in verify.references()}
+    jobs += verify.jobs([known[name] for name in REFERENCES if name in known], questions, Device())
+    complex_ = [question for question in questions if question.query.dtype.startswith("complex")]
+    jobs += verify.jobs([known[name] for name in ("high-precision",) if name in known], complex_, Device())
     records: list[Record] = []
     targets: dict[str, Target] = {}
     # Two at a time, so that a self-check leaves the machine usable.
@@ -100,12 +104,21 @@ def selfcheck(questions: Sequence[Question], liars: Sequence[str], timeout: floa
 def _scored(verdicts: Sequence[Verdict], liars: Sequence[str]) -> Check:
     honest = {v.question.query.id: v for v in verdicts if v.record.target == HONEST}
     told = [v for v in verdicts if v.record.target in set(liars) and _is_lie(v, honest)]
-    clashing = {(c.query, name) for c in crosscheck(verdicts) if c.law != "alone" for name in c.targets}
+    clashes = [clash for clash in crosscheck(verdicts) if clash.law != "alone"]
+    clashing = {(clash.query, name) for clash in clashes for name in clash.targets}
+    # Who keeps two conventions contradicts himself wherever they differ: nobody can tell which of the two he means.
+    wavering = {name for clash in clashes if clash.law == "convention" for name in clash.targets}
     points: dict[tuple[str, int], bool] = defaultdict(bool)
     scores = []
     for liar in liars:
         lies = [v for v in told if v.record.target == liar]
-        caught = [v for v in lies if v.ruling in CAUGHT or (v.question.query.id, liar) in clashing]
+        caught = [
+            v
+            for v in lies
+            if v.ruling in CAUGHT
+            or (v.question.query.id, liar) in clashing
+            or (liar in wavering and any(finding.convention for finding in v.findings))
+        ]
         for verdict in lies:
             points[verdict.question.case, verdict.question.point] |= verdict in caught
         ids = {v.question.query.id for v in caught}

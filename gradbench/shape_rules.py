@@ -28,7 +28,9 @@ def apply(primitive: str, arguments: Sequence[Any], statics: Mapping[str, Any]) 
 
 # The rules, by name. Each takes the primitive's name, the specs of its arrays and its static arguments.
 
-_REAL_VALUED: Final = frozenset({"abs", "floor", "ceil", "trunc", "round", "vector_norm", "matrix_norm"})
+_REAL_VALUED: Final = frozenset({
+    "abs", "real", "imag", "angle", "floor", "ceil", "trunc", "round", "var", "std", "vector_norm", "matrix_norm",
+})  # fmt: skip
 
 
 def _elementwise(name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Spec:

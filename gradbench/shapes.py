@@ -47,20 +47,33 @@ def infer(program: Program, specs: Mapping[str, Spec]) -> list[Any]:
 
 
 def output(program: Program, specs: Mapping[str, Spec]) -> Spec:
-    """The spec of what a function returns.
+    """The spec of what a function returns that returns one array.
+
+    Raises:
+        ShapeError: As for `infer`; or the function returns several.
+    """
+    found = outputs(program, specs)
+    if program.is_tuple:
+        raise ShapeError(program.text, 1, 1, "the function returns several arrays", "return one of them")
+    return found[""]
+
+
+def outputs(program: Program, specs: Mapping[str, Spec]) -> dict[str, Spec]:
+    """The spec of each array that a function returns, by key; the one key is ``""`` if it returns no tuple.
 
     Raises:
         ShapeError: As for `infer`.
     """
-    return _output(program, tuple(specs[name] for name in program.names))
+    return dict(zip(program.keys, _outputs(program, tuple(specs[name] for name in program.names)), strict=True))
 
 
 @lru_cache(maxsize=4096)
-def _output(program: Program, specs: tuple[Spec, ...]) -> Spec:
+def _outputs(program: Program, specs: tuple[Spec, ...]) -> tuple[Spec, ...]:
     """Kept, because every point of a case asks again."""
-    found = _spec(program.output, infer(program, dict(zip(program.names, specs, strict=True))))
-    if not isinstance(found, Spec):
-        raise ShapeError(program.text, 1, 1, "the function returns several arrays", "return one of them")
+    entries = infer(program, dict(zip(program.names, specs, strict=True)))
+    found = tuple(_spec(argument, entries) for _, argument in program.outputs)
+    if not all(isinstance(spec, Spec) for spec in found):
+        raise ShapeError(program.text, 1, 1, "the function returns what is no array", "return arrays")
     return found
 
 
@@ -81,4 +94,4 @@ def _bounded(spec: Spec) -> None:
         raise Misfit(f"an array of shape {spec.shape}", f"at most {MAX_SIZE} entries and {MAX_RANK} axes")
 
 
-__all__ = ["MAX_RANK", "MAX_SIZE", "Misfit", "Shape", "Spec", "apply", "broadcast", "infer", "output"]
+__all__ = ["MAX_RANK", "MAX_SIZE", "Misfit", "Shape", "Spec", "apply", "broadcast", "infer", "output", "outputs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 Shape = tuple[int, ...]
 
@@ -14,6 +15,13 @@ class Spec:
 
     shape: Shape = ()
     kind: str = "real"
+
+    @classmethod
+    def of(cls, array: Any) -> Spec:
+        """That of a NumPy array."""
+        return cls(
+            array.shape, {"f": "real", "c": "complex", "b": "boolean", "V": "real"}.get(array.dtype.kind, "integer")
+        )
 
     @property
     def size(self) -> int:

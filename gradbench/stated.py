@@ -47,22 +47,27 @@ class Answer:
     tangents: Mapping[str, Array] | None = None
     cotangent: Array | None = None
     orders: Mapping[str, int] | None = None
+    cotangents: tuple[Array, ...] = ()
+
+    @property
+    def directions(self) -> tuple[Array, ...]:
+        """The cotangents, also of one output alone."""
+        return self.cotangents if self.cotangent is None else (self.cotangent,)
 
 
 class Reader:
-    """Reads the answers of one point."""
+    """Reads the answers of one point; `outputs` are the shapes of what the function returns, by key."""
 
-    def __init__(self, blame: Blame, inputs: Mapping[str, Shape], output: Shape) -> None:
-        self.blame, self.inputs, self.output = blame, inputs, output
+    def __init__(self, blame: Blame, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+        self.blame, self.inputs, self.outputs = blame, inputs, outputs
 
     def answers(self, operator: Operator, entries: Entries) -> Iterator[Answer]:
         """Everything stated of one operator at the point."""
         tree = entries.parts.get(operator)
         if tree is None:
             return
-        if operator in {Operator.GRADIENT, Operator.HESSIAN, Operator.HVP} and self.output:
-            message = f"{operator} needs a scalar output, and this one has shape {list(self.output)}"
-            raise self.blame.wrong(entries.keys[operator], message, "state the jacobian or a vjp")
+        if wrong := misfit(operator, self.outputs):
+            raise self.blame.wrong(entries.keys[operator], wrong, "state the jacobian or a vjp")
         if operator in schema.DIRECTED:
             for part in tree.parts if isinstance(tree, Items) else (tree,):
                 yield self.directed(operator, part)
@@ -78,7 +83,10 @@ class Reader:
             )
         given, stated = tree.parts[key], self.stated(operator, tree.parts["answer"])
         if key == "cotangent":
-            return Answer(operator, stated, cotangent=self.blame.array(given, self.output)[0])
+            if "" in self.outputs:
+                return Answer(operator, stated, cotangent=self.blame.array(given, self.outputs[""])[0])
+            parts = zip(self.each(given), self.outputs.values(), strict=True)
+            return Answer(operator, stated, cotangents=tuple(self.blame.array(part, y)[0] for part, y in parts))
         if key == "orders":
             orders = self.blame.orders(given, self.inputs)
             for name in orders:
@@ -98,12 +106,27 @@ class Reader:
 
     def stated(self, operator: Operator, tree: Tree) -> dict[str, Stated]:
         """The stated arrays by key."""
+        if "" not in self.outputs and operator is not Operator.VJP:
+            parts = zip(self.outputs, self.each(tree), strict=True)
+            found = {y: self.one(operator, part, self.outputs[y]) for y, part in parts}
+            return {f"{y},{key}" if key else y: one for y, each in found.items() for key, one in each.items()}
+        return self.one(operator, tree, self.outputs.get("", ()))
+
+    def each(self, tree: Tree) -> tuple[Tree, ...]:
+        """The parts of a list with one for each array that the function returns."""
+        if not isinstance(tree, Items) or len(tree.parts) != len(self.outputs):
+            right = f"a list of {len(self.outputs)}: the function returns a tuple"
+            raise self.blame.wrong(tree.place, "one answer is needed for each output", right)
+        return tuple(tree.parts)
+
+    def one(self, operator: Operator, tree: Tree, output: Shape) -> dict[str, Stated]:
+        """The stated arrays for one output, by key."""
         keys = operator.keys(self.inputs)
         if keys == ("",):
-            return {"": self.component_array(tree, self.output)}
+            return {"": self.component_array(tree, output)}
         named = isinstance(tree, Entries) and not set(tree.parts) <= set(schema.SETS)
         if len(self.inputs) == 1 and not named:
-            return {keys[0]: self.component_array(tree, operator.shape(keys[0], self.inputs, self.output))}
+            return {keys[0]: self.component_array(tree, operator.shape(keys[0], self.inputs, output))}
         found = dict(self.flat(tree, 2 if operator is Operator.HESSIAN else 1))
         for key, part in found.items():
             if key not in keys:
@@ -111,8 +134,7 @@ class Reader:
                 bad = next((name for name in names if name not in self.inputs), key)
                 raise self.blame.wrong(part.place, f"{bad!r} is no input", suggestion(bad, self.inputs))
         return {
-            key: self.component_array(part, operator.shape(key, self.inputs, self.output))
-            for key, part in found.items()
+            key: self.component_array(part, operator.shape(key, self.inputs, output)) for key, part in found.items()
         }
 
     def flat(self, tree: Tree, depth: int, prefix: str = "") -> Iterator[tuple[str, Tree]]:
@@ -170,19 +192,29 @@ class Reader:
     def set(self, tree: Entries) -> _Component:
         """A component where several numbers are right."""
         if set(tree.parts) == {"left", "right"}:
-            sides = [self.number(tree.parts[key])[0] for key in ("left", "right")]
+            sides = [self.ordered(tree.parts[key]) for key in ("left", "right")]
             return _Component(min(sides), max(sides))
         if len(tree.parts) != 1 or set(tree.parts) & {"left", "right"}:
             raise self.blame.wrong(tree.place, f"{' and '.join(tree.parts)} together", "left and right, or one set")
         word, part = next(iter(tree.parts.items()))
         if not isinstance(part, Items) or not part.parts:
             raise self.blame.wrong(part.place, f"{word} needs a list of numbers", f"as {word}: [0, 1]")
-        values = [self.number(p)[0] for p in part.parts]
         if word == "one_of":
-            return _Component(min(values), max(values), choices=tuple(values))
+            numbers = [self.number(p)[0] for p in part.parts]
+            if any(isinstance(n, complex) for n in numbers):
+                return _Component(numbers[0], numbers[0], choices=tuple(numbers))
+            return _Component(min(numbers), max(numbers), choices=tuple(numbers))
+        values = [self.ordered(p) for p in part.parts]
         if len(values) != 2 or not values[0] <= values[1]:
             raise self.blame.wrong(part.place, "between needs two numbers", "the lower first, as between: [-1, 1]")
         return _Component(values[0], values[1])
+
+    def ordered(self, tree: Tree) -> float:
+        """A real number: complex ones have no order."""
+        value, _ = self.number(tree)
+        if isinstance(value, complex):
+            raise self.blame.wrong(tree.place, "a complex number where sides are compared", "a real one")
+        return float(value)
 
     def number(self, tree: Tree) -> tuple[Any, float]:
         """A number, and its slack."""
@@ -194,10 +226,20 @@ class Reader:
             raise self.blame.language(tree, error) from None
 
 
+def misfit(operator: Operator, outputs: Mapping[str, Shape]) -> str:
+    """Why an operator can't be asked of a function with these outputs; empty if it can."""
+    if not operator.is_of_scalars or outputs.get("") == ():
+        return ""
+    found = (
+        f"this one has shape {list(outputs[''])}" if "" in outputs else f"this function returns {len(outputs)} arrays"
+    )
+    return f"{operator} needs a scalar output, and {found}"
+
+
 @dataclass(frozen=True)
 class _Component:
     lower: Any
     upper: Any
     slack: float = 0.0
-    choices: tuple[float, ...] = ()
+    choices: tuple[complex, ...] = ()
     word: str = ""

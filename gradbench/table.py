@@ -55,7 +55,7 @@ def _rows(verdict: Verdict) -> Iterable[dict[str, Any]]:
     }
     for finding in verdict.findings:
         found = finding.difference
-        truth = verdict.oracle.truths.get(finding.key)
+        truth = verdict.right(finding.key)
         yield {
             **shared,
             "input": finding.key,
@@ -107,7 +107,7 @@ def truth_text(truth: Any, flat: int) -> str:
         ).replace(")", "")
     if kind == "choice":
         return "one of " + ", ".join(map(repr, truth.choices[flat]))
-    return number_text(float(truth.centre.reshape(-1)[flat])) if kind == "number" else kind
+    return number_text(truth.centre.reshape(-1)[flat]) if kind == "number" else kind
 
 
 def worst_of(verdicts: pd.Series) -> str:

@@ -5,6 +5,7 @@ Cases and targets enter; a `Run` leaves, written to a record file as it goes; an
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -35,12 +36,19 @@ def jobs(targets: Iterable[Entry], questions: Sequence[Question], device: Device
     """What each worker is to do; references and CPU-only targets stay on the CPU."""
     found = []
     for entry in targets:
-        asked = [q for q in questions if is_by_hand(q)] if entry.by_hand else list(questions)
+        asked = [q for q in questions if suits(entry, q)]
         where = device if device.kind in entry.devices else Device()
         if asked:
             found.append(runner.Job(entry, where, asked))
     order = {name: i for i, name in enumerate(HEAVY)}
     return sorted(found, key=lambda job: order.get(job.entry.framework, len(order)))
+
+
+def suits(entry: Entry, question: Question) -> bool:
+    """Whether a question is one for this target at all."""
+    if entry.operators and question.query.operator not in entry.operators:
+        return False
+    return not entry.by_hand or is_by_hand(question)
 
 
 def is_by_hand(question: Question) -> bool:
@@ -49,6 +57,12 @@ def is_by_hand(question: Question) -> bool:
     # A reverse pass gives the gradient too, at a cotangent of 1; and whoever has one has the function.
     given = {*rules, Operator.VALUE, *([Operator.GRADIENT] if Operator.VJP in rules else [])}
     return bool(rules) and question.query.operator in given
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def header(**facts: Any) -> dict[str, Any]:
@@ -71,6 +85,7 @@ def run(
     device: Device = Device(),  # noqa: B008  # it is frozen
     timeout: float = 60.0,
     watch: Watch = lambda _event: None,
+    at_once: int | None = None,
 ) -> Run:
     """Asks every target and every reference, and writes what happens to `path` as it happens.
 
@@ -84,6 +99,7 @@ def run(
         device: Where the targets run.
         timeout: Seconds a query may take.
         watch: Called with every event.
+        at_once: How many workers there are at a time; twice as many as cores if None.
     """
     known = {entry.name: entry for entry in (*targets, *references())}
     late = known.pop("high-precision", None)
@@ -94,7 +110,7 @@ def run(
             writer.question(question)
 
         def keep(stage: Iterable[runner.Job]) -> None:
-            with closing(runner.run(list(stage), timeout)) as events:
+            with closing(runner.run(list(stage), timeout, at_once or 2 * cores())) as events:
                 for event in events:
                     if isinstance(event, Target):
                         writer.target(event)

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import IO, Any, Final
 
@@ -23,13 +23,19 @@ from gradbench import registry
 from gradbench.adapter import Adapter, Estimate, Function, Reference, lifted
 from gradbench.errors import GradbenchError, Unsupported
 from gradbench.language import parse, parse_rule
+from gradbench.packing import Packing
 from gradbench.program import Program
 from gradbench.query import Array, Operator, Query
 from gradbench.record import Outcome, Record
+from gradbench.spec import Spec
 from gradbench.wire import FORMATS
 
 REPEAT_LIMIT: Final = 5.0
 """Seconds: a first call longer than this is not repeated."""
+CALLS: Final = {"cpu": 2}
+"""How often a query is asked on each kind of device, and on every other one:"""
+CALLS_ELSEWHERE: Final = 6
+"""An accelerator adds up in any order, so that answers scatter: enough calls to see how far."""
 
 _DIRECTIONS: Final = {
     Operator.JVP: "tangents", Operator.HVP: "tangents", Operator.VJP: "cotangent", Operator.PARTIAL: "orders",
@@ -54,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         _send(outgoing, {"failed": f"{type(error).__name__}: {error}"[:_MESSAGE]})
         return 1
     _send(outgoing, {"ready": {"versions": versions, "settings": settings}})
-    answerer = Answerer(adapter)
+    answerer = Answerer(adapter, device)
     for line in incoming:
         _send(outgoing, {"record": answerer.record(Query.from_json(json.loads(line)["query"])).to_json()})
     return 0
@@ -90,11 +96,13 @@ def _die_with_parent() -> None:
 class Answerer:
     """Turns queries into records with one adapter or reference."""
 
-    def __init__(self, adapter: Adapter | Reference) -> None:
+    def __init__(self, adapter: Adapter | Reference, device: str = "cpu") -> None:
         self.adapter: Any = adapter
+        self.calls = CALLS.get(device, CALLS_ELSEWHERE)
         # A framework keeps what it compiled by the function's identity, so equal functions must be one object.
         self.function = lru_cache(maxsize=256)(self._function)
         self.programs = lru_cache(maxsize=1024)(parse)
+        self.packings = lru_cache(maxsize=1024)(lambda program, specs: Packing.of(program, dict(specs)))
 
     def record(self, query: Query) -> Record:
         """What happens when the query is asked; never raises for what the adapter does."""
@@ -113,12 +121,22 @@ class Answerer:
 
     def _estimated(self, query: Query) -> Record:
         start = time.perf_counter()
-        found: Estimate = self.adapter.estimate(query, self.programs(query.function, query.names))
+        found, twin = self._estimate(query), query.twin
+        margin = found.margin if twin is None else _mirrored(found, self._estimate(twin))
         seconds = time.perf_counter() - start
         return Record(
-            query.id, Outcome.ANSWERED, dict(found.answer), margin=dict(found.margin), status=dict(found.status),
+            query.id, Outcome.ANSWERED, dict(found.answer), margin=dict(margin), status=dict(found.status),
             notes=dict(found.notes), first=seconds,
         )  # fmt: skip
+
+    def _estimate(self, query: Query) -> Estimate:
+        """What a reference finds."""
+        program = self.programs(query.function, query.names)
+        if not program.is_tuple:
+            return self.adapter.estimate(query, program)  # type: ignore[no-any-return]
+        specs = {name: Spec.of(array) for name, array in {**query.inputs, **query.constants}.items()}
+        packing = self.packings(program, tuple(specs.items()))
+        return packing.unpacked(query.operator, self.adapter.estimate(packing.packed(query), packing.program))
 
     def _answered(self, query: Query) -> Record:
         program = self.programs(query.function, query.names)
@@ -135,14 +153,26 @@ class Answerer:
         first, native = self._timed(ask, f, x, direction)
         answer = self._numpy(native)
         seconds = repeatable = None
+        margin: dict[str, dict[str, Array]] = {}
         if first < REPEAT_LIMIT:
             seconds, native = self._timed(ask, f, x, direction)
-            repeatable = _same(answer, self._numpy(native))
+            again = [self._numpy(native)]
+            again += [self._numpy(self._timed(ask, f, x, direction)[1]) for _ in range(self.calls - 2)]
+            repeatable = all(_same(answer, one) for one in again)
+            margin = {} if repeatable else _spread(answer, again)
         changed = [name for name in x if not _same_array(self.adapter.numpy(x[name]), query.inputs[name])]
         return Record(
-            query.id, Outcome.ANSWERED, answer, first=first, seconds=seconds, repeatable=repeatable,
+            query.id, Outcome.ANSWERED, answer, margin=margin, first=first, seconds=seconds, repeatable=repeatable,
             mutated=tuple(changed), composite=tuple(sorted(used & set(self.adapter.composite))),
+            notes={"remarks": self._remarks(f, x)} if query.remarks and hasattr(self.adapter, "remarks") else {},
         )  # fmt: skip
+
+    def _remarks(self, f: Function, x: Mapping[str, Any]) -> dict[str, str]:
+        """What the adapter says besides its answer, as far as it can say anything: an answer never depends on it."""
+        try:
+            return {key: str(text)[:_MESSAGE] for key, text in self.adapter.remarks(f, x).items()}
+        except Exception as error:  # noqa: BLE001  # as of an answer, whatever it raises is what happened
+            return {"": f"{type(error).__name__}: {error}"[:_MESSAGE]}
 
     def _timed(self, ask: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
         self.adapter.synchronize()
@@ -154,6 +184,8 @@ class Answerer:
     def _direction(self, query: Query) -> Any:
         name = _DIRECTIONS.get(query.operator)
         given = getattr(query, name) if name else None
+        if name == "cotangent" and query.cotangents:
+            return tuple(self.adapter.asarray(array) for array in query.cotangents)
         if isinstance(given, np.ndarray):
             return self.adapter.asarray(given)
         if name == "tangents" and given is not None:
@@ -161,8 +193,8 @@ class Answerer:
         return given
 
     def _numpy(self, native: Any) -> dict[str, Array | None]:
-        """The answer by key; a bare array has the key ``""``. None stays None: the framework said so."""
-        parts = native if isinstance(native, Mapping) else {"": native}
+        """The answer by key. None stays None: the framework said so."""
+        parts = dict(_keyed(native))
         return {key: None if part is None else self.adapter.numpy(part) for key, part in parts.items()}
 
     def _of(self, query: Query) -> Function:
@@ -175,6 +207,8 @@ class Answerer:
     def _function(
         self, text: str, inputs: tuple[str, ...], constants: tuple[Any, ...], dtype: str, rules: tuple[Any, ...]
     ) -> Function:
+        if hasattr(self.adapter, "make_room"):
+            self.adapter.make_room()
         arrays = {k: np.frombuffer(raw, FORMATS[kind]).reshape(shape) for k, kind, shape, raw in constants}
         names = (*inputs, *arrays)
         program = self.programs(text, names)
@@ -187,6 +221,32 @@ def _rules(text: str, names: tuple[str, ...], rules: tuple[tuple[str, str], ...]
         operator: parse_rule(text, rule, names, ("cotangent",) if operator == Operator.VJP else ())
         for operator, rule in rules
     }
+
+
+def _mirrored(found: Estimate, twin: Estimate) -> dict[str, dict[str, Array]]:
+    """The margins of a vjp, and what those would answer who keep the other convention of complex derivatives.
+
+    Under `mirror` is the conjugate of the twin's answer, NaN where the two are of a different kind; its margins stand
+    beside it.
+    """
+    margin = {key: dict(parts) for key, parts in found.margin.items()}
+    for key, answer in twin.answer.items():
+        parts, others = margin.setdefault(key, {}), twin.margin.get(key, {})
+        same = np.equal(found.status.get(key, ""), twin.status.get(key, ""))
+        parts["mirror"] = np.where(same, np.conj(answer), np.nan)
+        parts |= {f"mirror_{name}": others[name] for name in ("radius", "sigma") if name in others}
+    return margin
+
+
+def _keyed(native: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays of an answer with their keys, outputs before inputs; a bare array has the key ``""``."""
+    if not isinstance(native, Mapping):
+        native = {"": native}
+    for name, part in native.items():
+        if isinstance(part, tuple):
+            yield from ((f"{i},{name}" if name else str(i), one) for i, one in enumerate(part))
+        else:
+            yield name, part
 
 
 def _refusal(query: Query, message: str) -> Record:
@@ -210,6 +270,26 @@ def _same(one: Mapping[str, Array | None], other: Mapping[str, Array | None]) ->
         return False
     pairs = ((one[key], other[key]) for key in one)
     return all(a is b if a is None or b is None else _same_array(a, b) for a, b in pairs)
+
+
+def _spread(
+    answer: Mapping[str, Array | None], again: Iterable[Mapping[str, Array | None]]
+) -> dict[str, dict[str, Array]]:
+    """How far the later answers are from the first, component by component; infinite where one of them isn't a number."""
+    found: dict[str, dict[str, Array]] = {}
+    for key, first in answer.items():
+        others = [one.get(key) for one in again]
+        if first is None or any(other is None or other.shape != first.shape for other in others):
+            continue
+        wide: list[Array] = [np.asarray(other).astype(_wide(first)) for other in others]
+        with np.errstate(invalid="ignore"):
+            apart = [np.where(other == first, 0, np.abs(other - first.astype(_wide(first)))) for other in wide]
+        found[key] = {"spread": np.nan_to_num(np.max(apart, axis=0), nan=np.inf, posinf=np.inf)}
+    return found
+
+
+def _wide(array: Array) -> type:
+    return np.complex128 if array.dtype.kind == "c" else np.float64
 
 
 if __name__ == "__main__":

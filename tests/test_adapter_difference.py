@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from known import KNOWN
 
 from gradbench.adapters.difference import Central, ComplexStep, Forward
 from gradbench.query import Operator, Query
@@ -43,3 +44,18 @@ def test_the_complex_step_refuses_what_is_not_analytic_rather_than_answer_zero()
 def test_a_narrow_format_stays_narrow():
     for adapter in (Forward(), Central(), ComplexStep()):
         assert ask(adapter, "sin(x)", "float32", x=0.7).answer["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "name", ["two outputs", "outputs that share no input", "one output in a tuple", "empty output"]
+)
+@pytest.mark.parametrize("adapter", [Forward(), Central(), ComplexStep()])
+def test_a_function_that_returns_a_tuple_is_answered_output_by_output(adapter, name):
+    known = KNOWN[name]
+    f, x = known.posed(adapter, np.float32)
+    for operator in ("value", "jvp", "jacobian"):
+        found, truth = known.asked(adapter, operator, f, x, np.float32), known.expected(operator, np.float32)
+        assert found.keys() == truth.keys()
+        for key, answer in found.items():
+            assert answer.dtype == np.float32
+            np.testing.assert_allclose(answer, truth[key], rtol=2e-2, atol=2e-2)

@@ -127,3 +127,10 @@ def test_arrays_are_copied_in():
     native = Manual().asarray(array)
     native[0] = 7
     assert array[0] == 1
+
+
+def test_the_value_of_a_function_that_returns_a_tuple_is_a_tuple():
+    x = {"a": np.array([2.0, 3.0]), "b": np.array(1.0)}
+    found = Manual().value(function("return a + b, b", "ab"), x)
+    assert isinstance(found, tuple)
+    assert [part.tolist() for part in found] == [[3, 4], 1]

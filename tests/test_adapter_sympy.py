@@ -6,6 +6,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
+from known import KNOWN, check
 
 sympy = pytest.importorskip("sympy")
 
@@ -315,3 +316,27 @@ def test_arrays_are_copied_in():
     array = np.ones(2)
     ADAPTER.asarray(array)[0] = 7
     assert array[0] == 1
+
+
+TUPLES = [name for name, known in KNOWN.items() if known.text.startswith("return") or "\nreturn y, y" in known.text]
+
+
+@pytest.mark.parametrize("name", [*TUPLES, "empty output", "three factors"])
+def test_a_function_that_returns_a_tuple_is_answered_output_by_output(name):
+    known, adapter = KNOWN[name], SymPy()
+    f, x = known.posed(adapter)
+    for operator in known.operators:
+        check(known, adapter, operator, known.asked(adapter, operator, f, x))
+
+
+def test_a_tuple_has_no_gradient():
+    f, x = KNOWN["one output in a tuple"].posed(SymPy())
+    with pytest.raises(Unsupported, match=r"output of shape \[3\]"):
+        SymPy().gradient(f, x)
+
+
+def test_a_partial_derivative_of_a_tuple_is_a_tuple():
+    program = parse("return a * a * b, sin(b), b", ["a", "b"])
+    f = Function(program, lifted(SymPy(), np.dtype("float64")), ("a", "b"), {})
+    found = SymPy().partial(f, {"a": np.array(2.0), "b": np.array(0.5)}, {"a": 1, "b": 1})
+    assert [float(part) for part in found] == [4, 0, 0]

@@ -54,7 +54,7 @@ x + y; 2 + x; m + x; x - y; 2 - x; x * y; 2 * x; x / y; 2 / x; z ** x; x ** 2; x
 copysign(x, -1); xlogy(x, u); xlog1py(x, u); abs(x); sign(x); square(x); sqrt(u); rsqrt(u); cbrt(x); reciprocal(x)
 exp(x); exp2(x); expm1(x); log(u); log2(u); log10(u); log1p(u); sin(x); cos(x); tan(x); asin(u); acos(u); atan(x)
 sinh(x); cosh(x); tanh(x); asinh(x); acosh(z); atanh(u); floor(x); ceil(x); trunc(x); round(x); sinc(x)
-clip(x, -1, 1); clip(x, max=1); clip(x, min=-1); clip(x)
+clip(x, -1, 1); clip(x, max=1); clip(x, min=-1); clip(x); real(x); imag(x); conj(x); angle(x)
 erf(x); erfc(x); erfinv(u); gamma(o - 0.13); gammaln(o - 0.13); digamma(x); expit(x); logit(u); ndtr(x); ndtri(u)
 log_ndtr(5 * o); entr(u); j0(o); j1(o); i0(o); i1(o); i0e(o); i1e(o); betaln(u, v); zeta(1.5, u); gammainc(u, z)
 relu(o); relu6(o); leaky_relu(o); leaky_relu(o, 1.5); elu(o); elu(o, 1.5); selu(o); celu(o); celu(o, 1.5); gelu(o)

@@ -121,7 +121,11 @@ EXAMPLES = {
 }  # fmt: skip
 
 # Signed entries suit every elementwise primitive without a domain.
-UNARY = {name: [((SIGNED if not p.domain else X,), {})] for name, p in VOCABULARY.items() if p.shape == "elementwise"}
+UNARY = {
+    name: [((SIGNED if not p.domain else X,), {})]
+    for name, p in VOCABULARY.items()
+    if p.shape == "elementwise" and name != "imag"  # which PyTorch has for complex numbers alone
+}
 BINARY = {name: BOTH for name, p in VOCABULARY.items() if p.shape in {"broadcast", "compare"}}
 EXAMPLES = UNARY | BINARY | EXAMPLES
 CALLS = [
@@ -207,7 +211,7 @@ def numbers(adapter, answer):
 
 
 def test_every_word_of_the_vocabulary_is_spelled_and_has_an_example():
-    assert set(adapters.OPS) == set(VOCABULARY) == set(EXAMPLES)
+    assert set(adapters.OPS) == set(VOCABULARY) == set(EXAMPLES) | {"imag"}
     assert set(VOCABULARY) > adapters.COMPOSITE
 
 
@@ -325,6 +329,19 @@ def test_an_analytic_primitive_takes_complex_numbers(adapter, name):
         up, down = (numeric.OPS[name](*put([*z[:i], value + s, *z[i + 1 :]]), **statics) for s in (step, -step))
         expected = np.sum(w * (up - down)) * 2**15
         assert adapter.numpy(found[str(i)]).conj().sum() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_real_number_has_no_imaginary_part_in_pytorch(adapter):
+    z = np.array([3 + 4j, -1j])
+    assert adapter.numpy(adapter.ops["imag"](adapter.asarray(z))).tolist() == [4, -1]
+    with pytest.raises(Unsupported, match="imag is not implemented"):
+        adapter.value(function(adapter, "imag(x)", ["x"]), point(adapter, x=1.0))
+
+
+def test_a_conjugate_that_pytorch_puts_off_is_resolved(adapter):
+    z = np.array([3 + 4j, -1j])
+    assert adapter.numpy(adapter.ops["conj"](adapter.asarray(z))).tolist() == [3 - 4j, 1j]
+    assert adapter.numpy(adapter.ops["imag"](adapter.ops["conj"](adapter.asarray(z)))).tolist() == [-4, 1]
 
 
 def test_the_sign_of_a_complex_number_is_its_direction(adapter):

@@ -19,6 +19,8 @@ from gradbench.shapes import Spec
 ALL = {**OPS, **INTERNAL_OPS, "asarray": np.asarray}
 
 FLAT = {
+    "imag",
+    "angle",
     "sign",
     "floor",
     "ceil",
@@ -101,7 +103,7 @@ def check_hessian(text, h=1e-3, rel=1e-6, symmetric=True, **fixed):
 
 # Where a function of one array is smooth: the interval its argument is drawn from.
 ELEMENTWISE = {
-    "abs(x)": (0.3, 2), "-x": (-2, 2), "square(x)": (-2, 2), "sqrt(x)": (0.5, 3), "rsqrt(x)": (0.5, 3), "cbrt(x)": (0.5, 3),
+    "real(x) * conj(x)": (-2, 2), "abs(x)": (0.3, 2), "-x": (-2, 2), "square(x)": (-2, 2), "sqrt(x)": (0.5, 3), "rsqrt(x)": (0.5, 3), "cbrt(x)": (0.5, 3),
     "reciprocal(x)": (0.5, 2), "exp(x)": (-2, 2), "exp2(x)": (-2, 2), "expm1(x)": (-2, 2), "log(x)": (0.5, 3),
     "log2(x)": (0.5, 3), "log10(x)": (0.5, 3), "log1p(x)": (-0.5, 3), "sin(x)": (-3, 3), "cos(x)": (-3, 3),
     "tan(x)": (-1, 1), "asin(x)": (-0.8, 0.8), "acos(x)": (-0.8, 0.8), "atan(x)": (-2, 2), "sinh(x)": (-2, 2),
@@ -445,6 +447,37 @@ def test_complex_functions_have_the_derivative_of_the_pairing_without_a_conjugat
     np.testing.assert_allclose(found, 2 * np.conj(z))
     found = evaluate(adjoint(parse("vector_norm(z) ** 2", ["z"]), ["z"], spec), ALL, {"z": z, "cotangent": one})["z"]
     np.testing.assert_allclose(found, 2 * np.conj(z))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sum(real(sin(z) * z))", "sum(imag(exp(z)) * x)", "sum(angle(z * z))", "sum(abs(sign(z) + z))", "sum(sign(z))",
+        "sum(conj(z) * z * z)", "sum(real(sign(z)) * imag(z))", "slogdet(m).sign", "slogdet(m).logabsdet", "var(z)", "std(z)",
+        "vecdot(z, sin(z))", "sum(x * angle(z) + abs(z - x))",
+    ],
+)  # fmt: skip
+def test_what_is_not_holomorphic_has_the_derivative_of_the_pairing(text):
+    """d Re(w f) = Re(g dz), along generic directions."""
+    program = parse(text, ["z", "x", "m"])
+    inputs = {
+        "z": draw(1, (3,)) + 1j * draw(2, (3,)),
+        "x": draw(3, (3,)),
+        "m": draw(4, (3, 3)) + 1j * draw(5, (3, 3)),
+    }
+    specs = {name: Spec.of(array) for name, array in inputs.items()}
+    w = np.asarray(0.75 - 1.25j)
+    y = np.asarray(evaluate(program, ALL, inputs))
+    seed = w if np.iscomplexobj(y) else np.asarray(w.real)
+    found = evaluate(adjoint(program, list(inputs), specs), ALL, {**inputs, "cotangent": seed})
+    h = 1e-5
+    for name, array in inputs.items():
+        assert np.iscomplexobj(found[name]) <= np.iscomplexobj(array)
+        steps = [draw(6, array.shape)] if name == "x" else [draw(6, array.shape), 1j * draw(7, array.shape)]
+        for v in steps:
+            up, down = (evaluate(program, ALL, {**inputs, name: array + s * v}) for s in (h, -h))
+            right = np.real(np.sum(seed * (np.asarray(up) - np.asarray(down)) / (2 * h)))
+            assert np.real(np.sum(found[name] * v)) == pytest.approx(right, rel=1e-7, abs=1e-8), (name, v)
 
 
 def test_a_real_input_of_a_complex_function_has_a_real_derivative():

@@ -20,9 +20,10 @@ from gradbench.query import Operator, Query  # noqa: E402
 from gradbench.record import Status  # noqa: E402
 from gradbench.reference.ball import Ball, RulesDisagree  # noqa: E402
 from gradbench.reference.balls import sweep  # noqa: E402
-from gradbench.reference.balls.cells import Format, written  # noqa: E402
+from gradbench.reference.balls.cells import Format, written, written_down  # noqa: E402
 from gradbench.reference.balls.interpolation import interpolation  # noqa: E402
-from gradbench.reference.power_series import series  # noqa: E402
+from gradbench.reference.balls.lift import lift, matrix  # noqa: E402
+from gradbench.reference.power_series import pair_rules, series  # noqa: E402
 from gradbench.reference.reverse import adjoint as adjoint_room  # noqa: E402
 from gradbench.wire import FORMATS  # noqa: E402
 
@@ -488,12 +489,72 @@ def test_without_the_check_a_wrong_rule_passes_and_the_note_says_so(monkeypatch)
     assert not ask("sin(x)", {"x": 0.5}, ball=Ball(check=False)).notes["checked"]
 
 
-def test_a_wrong_series_is_caught(monkeypatch):
-    monkeypatch.setitem(series.OPS, "sin", series.OPS["cos"])
+SQUARE = [[2.0, 0.5], [-1.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("primitive", "wrong", "text", "inputs"),
+    [
+        ("matmul", lambda g, _y, x1, x2: (g @ x2.T, g @ x1), "sum(sin(x @ y))", {"x": SQUARE, "y": SQUARE}),
+        ("inv", lambda g, y, _x: (-(y @ g @ y),), "sum(sin(inv(x)))", {"x": SQUARE}),
+        ("det", lambda g, _y, x: (g * x.apply("cofactor").T,), "det(x)", {"x": SQUARE}),
+        ("logsumexp", lambda g, _y, x, **_: (g * x.apply("softmax") * x,), "logsumexp(x)", {"x": [1.0, 2.0]}),
+        ("gammaln", lambda g, _y, x: (g * x.apply("log"),), "gammaln(x)", {"x": 2.5}),
+    ],
+)
+def test_a_wrong_reverse_rule_of_a_primitive_is_caught(monkeypatch, primitive, wrong, text, inputs):
+    assert ask(text, inputs).notes["checked"]
+    monkeypatch.setitem(adjoint_room.RULES, primitive, wrong)
     with pytest.raises(RulesDisagree):
-        ask("sin(x)", {"x": 0.5})
+        ask(text, inputs)
+
+
+RIGHT = dict(pair_rules.RULES)
+
+
+@pytest.mark.parametrize(
+    ("primitive", "wrong", "text", "inputs"),
+    [
+        ("sin", lambda x: x.turned(RIGHT["sin"](x).value, x.value), "sum(sin(x) * x)", {"x": [0.5, 1.0]}),
+        ("tanh", lambda x: RIGHT["tanh"](x) * (1 + flint.arb(2) ** -60), "sum(tanh(x))", {"x": [0.5, 1.0]}),
+        ("relu", lambda x: x, "sum(relu(x))", {"x": [0.5, -1.0]}),
+        ("matmul", lambda x1, x2: RIGHT["matmul"](x2, x1), "sum(sin(x @ y))", {"x": SQUARE, "y": [[1.0, 2.0], [3.0, 5.0]]}),
+        ("logsumexp", lambda x, **_: RIGHT["sum"](x), "logsumexp(x)", {"x": [1.0, 2.0]}),
+    ],
+)  # fmt: skip
+def test_a_wrong_rule_for_arrays_is_caught(monkeypatch, primitive, wrong, text, inputs):
+    assert ask(text, inputs).notes["checked"]
+    monkeypatch.setitem(pair_rules.RULES, primitive, wrong)
     with pytest.raises(RulesDisagree):
-        ask("sin(x)", {"x": 0.5}, "value")
+        ask(text, inputs)
+
+
+@pytest.mark.parametrize(
+    ("primitive", "by", "text", "inputs", "operator"),
+    [
+        ("sin", "cos", "sin(x)", {"x": 0.5}, "value"),
+        ("sin", "cos", "sin(x)", {"x": 0.5}, "jvp"),
+        ("sin", "cos", "sin(x)", {"x": 0.5}, "hessian"),
+        ("digamma", "gammaln", "digamma(x)", {"x": 2.5}, "gradient"),
+        ("inv", "cholesky", "sum(inv(x))", {"x": [[2.0, 0.5], [0.5, 3.0]]}, "gradient"),
+        ("det", "trace", "det(x)", {"x": SQUARE}, "gradient"),
+        ("max", "min", "max(x)", {"x": [1.0, 2.0]}, "gradient"),
+    ],
+)
+def test_a_wrong_series_is_caught(monkeypatch, primitive, by, text, inputs, operator):
+    more = {"tangents": {"x": np.array(1.0)}} if operator == "jvp" else {}
+    assert ask(text, inputs, operator, **more).notes["checked"]
+    monkeypatch.setitem(series.OPS, primitive, series.OPS[by])
+    with pytest.raises(RulesDisagree):
+        ask(text, inputs, operator, **more)
+
+
+def test_a_large_function_is_checked_too(monkeypatch):
+    inputs = {"x": np.random.default_rng(0).standard_normal(40_000)}
+    assert ask("sum(x * sin(x))", inputs).notes["checked"]
+    monkeypatch.setitem(adjoint_room.RULES, "sin", wrong_sine)
+    with pytest.raises(RulesDisagree):
+        ask("sum(x * sin(x))", inputs)
 
 
 def test_a_wrong_enclosure_is_caught(monkeypatch):
@@ -516,6 +577,65 @@ def test_centre_tail_and_radius_hold_the_ball():
             centre, tail, radius = written(ball)
             outer = flint.arb(centre) + flint.arb(tail)
             assert (abs(ball - outer) <= flint.arb(radius)) or ball.is_exact()
+
+
+def test_many_balls_are_written_down_as_each_would_be():
+    random = np.random.default_rng(0)
+    numbers = []
+    for bits in (53, 98, 400):
+        with flint.ctx.workprec(bits):
+            for _ in range(100):
+                x = flint.arb(random.standard_normal())
+                far = flint.arb(2) ** int(random.integers(-1200, 1200))
+                wide = flint.arb(x, 10.0 ** random.integers(-300, 20))
+                numbers += [
+                    x.sin(),
+                    x.exp() * far,
+                    x * far,
+                    wide,
+                    flint.arb(int(random.integers(-9, 9))),
+                    flint.arb(3) ** 40,
+                ]
+    numbers += [flint.arb(text) for text in ("nan", "inf", "-inf", "0", "[0 +/- 1]", "[1 +/- inf]")]
+    with flint.ctx.workprec(6000):
+        numbers += [flint.arb(2) ** 5000, -(flint.arb(2) ** -5000), flint.arb(0, 1) * flint.arb(2) ** -3000]
+        array = np.empty((1, len(numbers)), object)
+        array[0] = numbers
+    theirs_all = [written(ball) for ball in numbers]
+    with flint.ctx.workprec(6000):
+        for ball, theirs, *ours in zip(numbers, theirs_all, *(p[0] for p in written_down(array)), strict=True):
+            np.testing.assert_array_equal(ours[0], theirs[0])
+            if np.isfinite(ours).all():
+                assert abs(ball - flint.arb(ours[0]) - flint.arb(ours[1])) <= flint.arb(ours[2])
+                assert ours[2] <= theirs[2] * (1 + 2.0**-25)
+    assert [part.shape for part in written_down(lift(2.0))] == [()] * 3
+
+
+def test_a_matrix_is_converted_once_if_it_can_not_change():
+    fixed, loose = lift(np.arange(6.0).reshape(2, 3)), lift(np.arange(6.0).reshape(2, 3))
+    fixed.flags.writeable = False
+    assert matrix(fixed) is matrix(fixed)
+    assert matrix(loose) is not matrix(loose)
+    loose[0, 0] = flint.arb(7)
+    assert matrix(loose)[0, 0] == 7
+    for view in (fixed.T, fixed[::-1], fixed[:1], fixed.reshape(3, 2), fixed[:, ::-1], fixed.T[::-1]):
+        assert matrix(view).tolist() == matrix(view.copy()).tolist()
+    assert matrix(np.eye(2))[1, 1] == 1
+
+
+def test_constant_factors_of_matrix_products_may_stay_floats():
+    w, x = np.array([[0.1, 0.2], [0.3, -0.4], [0.5, 0.6]]), {"x": [0.3, -0.7]}
+    plain = ask("sum(tanh(w @ x))", x, constants={"w": w})
+    lifted = ask("sum(tanh((w + 0) @ x))", x, constants={"w": w})
+    assert plain.notes["checked"]
+    np.testing.assert_array_equal(plain.answer["x"], lifted.answer["x"])
+    np.testing.assert_allclose(plain.margin["x"]["tail"], lifted.margin["x"]["tail"], rtol=1e-8)
+    found = ask("sum(w @ v @ x)", {"x": [1.0, 2.0, 3.0]}, constants={"w": w, "v": w.T.copy()})
+    exact = [[Fraction(float(a)) for a in row] for row in w]
+    for k in range(3):
+        middle, radius = truth_of(found, index=(k,))
+        true = sum(sum(a * b for a, b in zip(row, exact[k], strict=True)) for row in exact)
+        assert abs(middle - true) <= radius
 
 
 @pytest.mark.parametrize(

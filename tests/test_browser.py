@@ -7,11 +7,12 @@ import shutil
 import time
 from urllib.parse import urlencode
 
+import lessons
 import pytest
 import runs
 
 from gradbench.judge import judge
-from gradbench.report import html, words
+from gradbench.report import html, panel, words
 from gradbench.table import rows
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -294,5 +295,45 @@ def test_a_narrow_screen_scrolls_its_tables_and_not_the_page(visit, browser):
         ):
             visit(view)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 400, view
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """The folder of a report with one of its cases explained."""
+    run = runs.everything()
+    verdicts = list(judge(run))
+    folder = tmp_path_factory.mktemp("explained")
+    (folder / "index.html").write_text(html.render(run, verdicts, rows(verdicts)), encoding="utf-8")
+    panel.write(lessons.heard(lessons.of(lessons.OLAH.replace("olah-graph", "parabola"))), folder)
+    return folder
+
+
+def test_an_explanation_stands_in_its_case_and_links_to_its_page(visit, explained):
+    browser = visit("case=parabola", (explained / "index.html").as_uri())
+    assert one(browser, "#case svg.graph").is_displayed()
+    assert "c = a + b" in all_of(browser, "#case svg.graph .name")
+    assert "2 from c + 3 from d" in one(browser, "#case").text
+    one(browser, "#case a[href='explain-parabola.html']").click()
+    until(lambda: one(browser, "h1").text == "parabola")
+    assert one(browser, "svg.graph").is_displayed()
+    one(browser, "nav a").click()
+    until(lambda: "#case=parabola" in browser.current_url)
+
+
+def test_a_case_that_nobody_explained_has_no_panel(visit, explained):
+    browser = visit("case=wrong", (explained / "index.html").as_uri())
+    assert browser.execute_script("return document.querySelectorAll('#case svg.graph').length") == 0
+
+
+def test_a_picture_scrolls_on_a_narrow_screen_and_not_the_page(visit, browser, explained):
+    size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        visit("case=parabola", (explained / "index.html").as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+        browser.get((explained / "explain-parabola.html").as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

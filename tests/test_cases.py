@@ -204,6 +204,28 @@ def test_a_reverse_pass_without_a_cotangent_is_a_gradient_and_with_one_a_vjp():
         ),
         (MINIMAL.replace("points:", "tolerance: {rtol: 1e-6}\n    points:"), "f.yaml:5:16: a tolerance lacks 'reason'"),
         (
+            MINIMAL.replace("points:", "tolerance: {targets: {torch: {rtol: 1e-6}}}\n    points:"),
+            "f.yaml:5:34: a tolerance lacks 'reason'",
+        ),
+        (
+            MINIMAL.replace("points:", "tolerance: {targets: []}\n    points:"),
+            "f.yaml:5:26: targets must be a mapping",
+        ),
+        (
+            with_points("      - at: {x: [1, 2]}", "{x: [2]}").replace("points:", "operators: [gradient]\n    points:"),
+            "f.yaml:5:17: gradient needs a scalar output, and this one has shape [2]; ask for the jacobian, or a vjp",
+        ),
+        (
+            with_points("      - at: {x: [1, 2]}", "{x: [2]}").replace(
+                "points:", "operators: [{partial: {x: 1}}]\n    points:"
+            ),
+            "f.yaml:5:17: 'x' is an array; a partial derivative is by scalars",
+        ),
+        (
+            with_points("      - at: {x: 1}\n        jvp: {tangents: {x: [1, 2]}, answer: 1}"),
+            "f.yaml:7:29: the shape [2]; it must be a number",
+        ),
+        (
             MINIMAL.replace("points:", "tolerance: {reason: because}\n    points:"),
             "f.yaml:5:16: a tolerance without a number",
         ),

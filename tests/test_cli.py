@@ -89,6 +89,13 @@ def test_a_liar_makes_the_exit_code_1_and_is_named(here, capsys, monkeypatch):
     assert "<failure" in (here / "r" / "junit.xml").read_text()
     code, out, _ = gradbench(capsys, "judge", "r/records.jsonl", "--rtol", "10")
     assert code == 0, "a tolerance of one's own overrides"
+    assert gradbench(capsys, "judge", "r/records.jsonl", "--rtol", "torch=10")[0] == 1, "it is for torch alone"
+    code, out, _ = gradbench(capsys, "report", "r/records.jsonl", "--report", "s", "--rtol", "l*=10", "--reason", "why")
+    assert code == 0, "it is for every target that begins so"
+    assert "rtol 10: why" in (here / "s" / "results.csv").read_text()
+    code, _, err = gradbench(capsys, "judge", "r/records.jsonl", "--max-ulps", "torch=few")
+    assert code == 2
+    assert "write --max-ulps 1e-6, or --max-ulps torch=1e-6" in err
 
 
 def test_a_target_that_can_not_start_is_exit_code_3_with_its_reason(here, capsys, monkeypatch):

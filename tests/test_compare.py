@@ -154,3 +154,19 @@ def test_grades_are_words():
         "poor",
     ]
     assert grade(math.nan) == ""
+
+
+def test_a_term_below_the_smallest_normal_number_may_be_flushed_out_of_a_larger_sum():
+    form = FORMS["float64"]
+    right = 200 * form.smallest_normal
+    one = truth(right)
+    near = compare(
+        np.array(right + form.smallest_normal / 2), one, "float64", tolerance(one, "float64", np.zeros(()), {})
+    )
+    assert near.bad == 0
+    far = compare(np.array(right * 1.01), one, "float64", tolerance(one, "float64", np.zeros(()), {}))
+    assert far.bad == 1
+    # float16 is computed in float32, which has room below it.
+    half = truth(1e-3)
+    bound = tolerance(half, "float16", np.zeros(()), {}).bound
+    assert bound < 1e-5

@@ -70,7 +70,8 @@ def test_the_bound_covers_the_truth_on_functions_of_every_kind(name):
     rows = module.measure(getattr(module, name), points=4, ratio=8, seed=7)
     assert np.mean([row.covered for row in rows]) >= 0.99
     assert np.mean([row.digits >= 8 for row in rows]) >= 0.93
-    assert {row.evaluations for row in rows} == {33}
+    # More only where it stands still.
+    assert np.mean([row.evaluations == 33 for row in rows]) > 0.98
 
 
 KINKS = [
@@ -146,12 +147,45 @@ def test_a_kink_closer_than_the_nearest_step_is_not_called_smooth():
 
 
 @pytest.mark.parametrize(
-    ("f", "x"), [(lambda x: x * x, 0.0), (np.cos, 0.0), (lambda x: 0 * x + 3, 2.0), (np.floor, 2.5)]
+    ("f", "x"),
+    [
+        (lambda x: x * x, 0.0),
+        (np.cos, 0.0),
+        (lambda x: 0 * x + 3, 2.0),
+        (lambda x: np.maximum(x, 0), -3.0),
+        (lambda x: np.maximum(x, 0) ** 2, -1e-3),
+        (lambda x: np.exp(-1e4 * x * x), 1.0),
+        (lambda x: np.tanh(x) - np.tanh(40), 30.0),
+    ],
 )
 def test_a_slope_of_zero_is_a_number_like_any_other(f, x):
     found = derivative(f, x)
     assert found.status == "ok"
     assert abs(found.value) <= found.bound < 1e-12
+    assert found.bound > 0
+    assert derivative(f, x, order=2).bound > 0
+
+
+@pytest.mark.parametrize("term", [1.0, 1e3, 1e6, 1e10, 1e14, 1e16, 1e20, 1e30, 1e60, 1e200])
+@pytest.mark.parametrize("x", [1e-3, 0.7, -5.0])
+def test_where_terms_cancel_a_slope_of_zero_is_not_claimed(term, x):
+    for sign in (-1, 1):
+        found = derivative(lambda t: (sign * term + t) - sign * term, x)
+        assert found.status != "ok" or abs(found.value - 1) <= found.bound
+        assert not np.isfinite(found.value) or abs(found.value - 1) <= found.bound
+        if abs(term) >= 1e14:
+            twice = derivative(lambda t: (sign * term + t * t) - sign * term, x, order=2)
+            assert twice.status != "ok" or abs(twice.value - 2) <= twice.bound
+    found = jacobian(lambda p: (term + p[:, 0]) - term + 0 * p[:, 1], np.array([x, 2.0]))
+    assert found.status[0] != "ok" or abs(found.value[0] - 1) <= found.bound[0]
+
+
+@pytest.mark.parametrize(("f", "x"), [(np.floor, 2.5), (np.sign, 1.0), (lambda x: (2.0**52 + x) - 2.0**52, 2.3)])
+def test_a_function_that_jumps_is_the_same_as_one_whose_terms_cancel(f, x):
+    found = derivative(f, x)
+    assert (found.value, found.status) == (0, "unresolved")
+    assert found.bound >= 0.9
+    assert "cancelled" in found.reason
 
 
 def test_slow_convergence_is_not_mistaken_for_a_series():

@@ -105,7 +105,7 @@ def test_no_element_carries_code_or_style_that_the_policy_would_refuse(page):
 
 def test_every_section_and_its_heading_are_there(page):
     sections = {s["id"]: s for s in page.all("section")}
-    assert set(sections) == {"overview", "cases", "rows", "case", "agreement", "accuracy", "time"}
+    assert set(sections) == {"overview", "cases", "rows", "case", "agreement", "accuracy", "time", "coverage", "conventions"}
     identifiers = [a["id"] for _, a in page.tags if "id" in a]
     assert len(identifiers) == len(set(identifiers))
     assert page.all("html")[0]["lang"] == "en"
@@ -146,7 +146,7 @@ def test_packed_names_are_the_same_as_those_the_page_links_to(text, page):
     names = [case["name"] for case in tables(text)["cases"]]
     linked = {a["href"] for a in page.all("a") if (a.get("href") or "").startswith("#case=")}
     assert words.shown(runs.EVIL) in names
-    assert html._address({"case": words.shown(runs.EVIL)}) in linked
+    assert html.address({"case": words.shown(runs.EVIL)}) in linked
 
 
 def test_a_command_is_quoted_for_the_shell(text):

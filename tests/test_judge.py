@@ -178,6 +178,54 @@ def test_words_are_judged_as_words():
     assert ruling(undefined, -1.0) == ("convention", "undefined")
 
 
+def test_a_truth_of_0_everywhere_proves_little_and_says_so():
+    asked = question("floor(x) * y", {"x": ONE / 2, "y": ONE})
+    found = verdict(asked, {"x": np.array(0.0), "y": np.array(0.0)}, *both_zero(), noise(0.0))
+    assert {(f.key, f.ruling, f.reason) for f in found.findings} == {
+        ("x", "pass", "uninformative"),
+        ("y", "pass", "uninformative"),
+    }
+    assert "whoever loses a term" in found.findings[0].detail
+    wrong = verdict(asked, {"x": np.array(0.0), "y": np.array(1e-3)}, *both_zero(), noise(0.0))
+    assert wrong.ruling is Ruling.FAIL
+
+
+def both_zero():
+    zero, sure = np.array(0.0), np.array("certified")
+    margin = {key: {"radius": zero} for key in "xy"}
+    answer, status = dict.fromkeys("xy", zero), dict.fromkeys("xy", sure)
+    yield Record("q", Outcome.ANSWERED, answer, target="ball", margin=margin, status=status)
+
+
+@pytest.mark.parametrize(
+    ("case", "asked_for", "passes", "rule"),
+    [
+        ({}, {}, False, "8σ"),
+        ({"rtol": 0.1, "reason": "r"}, {}, True, "rtol 0.1: r"),
+        ({"targets": {"torch": {"rtol": 0.1, "reason": "r"}}}, {}, True, "rtol 0.1: r"),
+        ({"targets": {"to*": {"rtol": 0.1, "reason": "r"}}}, {}, True, "rtol 0.1: r"),
+        ({"targets": {"jax": {"rtol": 0.1, "reason": "r"}}}, {}, False, "8σ"),
+        ({"rtol": 0.1, "reason": "r", "targets": {"torch": {"atol": 1e-9, "reason": "s"}}}, {}, False, "atol 1e-09: s"),
+        ({"rtol": 0.1, "reason": "r"}, {"atol": 1e-9, "reason": "s"}, False, "atol 1e-09: s"),
+        ({}, {"targets": {"torch": {"max_ulps": 1e15, "reason": "s"}}}, True, "max_ulps 1e+15: s"),
+    ],
+)
+def test_a_tolerance_of_ones_own_may_be_for_a_target_and_the_nearest_to_the_person_counts(
+    case, asked_for, passes, rule
+):
+    asked = question(tolerance=case)
+    record = Record("q", Outcome.ANSWERED, {"x": np.array(2.1)}, target="torch")
+    records = [ball(2.0), noise(1e-17), record]
+    (found,) = judge(Run({}, {"q": asked}, {}, records), asked_for)
+    assert (found.ruling is Ruling.PASS) is passes
+    assert found.worst.tolerance.startswith(rule)
+
+
+def test_a_framework_that_raises_on_the_way_forward_is_no_convention():
+    asked = question("y**2", {"x": ONE, "y": ONE}, Operator.JVP)
+    assert verdict(asked, {}, outcome=Outcome.RAISED, error="TypeError").ruling is Ruling.ERROR
+
+
 def test_none_and_errors_for_an_unconnected_input_are_conventions_and_zeros_are_right():
     asked = question("y**2", {"x": ONE, "y": ONE}, said={"x": stated(0.0, words={0: "unconnected"}), "y": stated(2.0)})
     two = np.array(2.0)

@@ -113,7 +113,7 @@ def test_the_keys_of_a_nested_rule_are_joined():
         ("2 ** 100 * x", 1, 1, "an integer of more than 64 bits"),
         ("a, b = x\nreturn a", 1, 1, "2 names for one array"),
         ("x[0] = 1\nreturn x", 1, 1, "only a name can be assigned to"),
-        ("{x: 1}", 1, 1, "a function returns one array, not a mapping"),
+        ("{x: 1}", 1, 1, "a function returns arrays, not a mapping"),
         ("(lambda: x)()", 1, 1, "only a primitive can be called"),
         ("sin(*x)", 1, 5, "a starred argument"),
         ("x @ @", 1, 5, "not an expression"),

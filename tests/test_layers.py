@@ -17,6 +17,7 @@ ASK = {
     "catalogue",
     "document",
     "exact",
+    "lesson",
     "plan",
     "points",
     "runner",
@@ -25,7 +26,9 @@ ASK = {
     "device",
 }
 ANSWER = {"worker", "adapter", "numeric", "host"}
-CONCLUDE = {"compare", "oracle", "crosscheck", "judge", "baseline", "table"}
+CONCLUDE = {
+    "compare", "oracle", "conjugation", "conventions", "crosscheck", "judge", "explanation", "baseline", "table",
+}  # fmt: skip
 
 
 def room(path: Path) -> str:

@@ -9,14 +9,19 @@ import pytest
 
 from gradbench.errors import BadOption
 from gradbench.reference.differences.bisection import Gap, find
-from gradbench.reference.differences.direction import direction
 from gradbench.reference.projection import check
+from gradbench.sketch import direction
 
 LARGE = 200_000
 
 
 def summed(points):
     return np.sin(points).sum(axis=1)
+
+
+def rough(points):
+    """It varies within the first steps of a ladder."""
+    return np.sin(300 * points).sum(axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,8 @@ def test_a_defect_among_200_000_entries_is_seen(large, defect):
     found = check(summed, large, gradient=DEFECTS[defect](np.cos(large)), names=0)
     assert found.outcome == "failed"
     assert found.more
-    assert found.evaluations == 91 + 2 * 79
+    # The answer at the point, two short ladders, and the finest one for each projection before it is called wrong.
+    assert found.evaluations == 1 + 33 + 2 * 79
 
 
 def test_the_honest_gradient_of_200_000_entries_passes(large):
@@ -76,7 +82,7 @@ def test_one_wrong_entry_among_200_000_is_named_in_two_projections_for_each_halv
     assert wrong.bound < 1e-7
     assert not found.more
     assert not found.stretches
-    assert found.evaluations <= 4 * 79 + 45 * (4 + 2 * math.ceil(math.log2(LARGE)))
+    assert found.evaluations <= 34 + 3 * 79 + 21 * 2 * math.ceil(math.log2(LARGE))
     assert "df/dx[123456]" in found.sentence
 
 
@@ -260,16 +266,25 @@ def test_all_ladders_are_one_call_and_large_ones_several_small_ones(large):
     calls = []
     f = lambda p: (calls.append(len(p)), summed(p))[1]  # noqa: E731  # it is one line
     check(f, X, gradient=np.cos(X))
-    assert calls == [1, 90]
+    assert calls == [1, 33]
     calls.clear()
     assert check(f, large, gradient=np.cos(large), projections=1).outcome == "passed"
-    assert max(calls) == 5
-    assert sum(calls) == 46
+    assert max(calls) == 1
+    assert sum(calls) == 22
+
+
+def test_what_a_short_ladder_does_not_settle_is_asked_of_a_whole_one():
+    calls = []
+    f = lambda p: (calls.append(len(p)), rough(p))[1]  # noqa: E731  # it is one line
+    assert check(f, X, gradient=300 * np.cos(300 * X)).outcome == "passed"
+    assert calls == [1, 33, 90]
 
 
 def test_the_number_of_projections_is_counted():
     found = check(summed, X, gradient=np.cos(X), projections=5, ratio=2, seed="case")
-    assert (found.projections, found.evaluations, found.seed) == (5, 5 * 79 + 1, "case")
+    assert (found.projections, found.evaluations, found.seed) == (5, 1 + 9 + 5 * 12, "case")
+    found = check(rough, X, gradient=300 * np.cos(300 * X), projections=5, ratio=2)
+    assert (found.projections, found.evaluations) == (5, 1 + 9 + 5 * 12 + 5 * 79)
 
 
 def test_a_derivative_of_zero_proves_nothing_but_a_wrong_one_is_seen():
@@ -287,6 +302,29 @@ def test_noise_above_the_derivative_proves_nothing():
 def test_at_a_kink_nothing_is_said():
     found = check(lambda p: np.abs(p).sum(axis=1), np.zeros(4), gradient=np.ones(4))
     assert (found.outcome, found.visible, found.missed(1.0)) == ("inconclusive", math.inf, 1.0)
+    assert "kink" in found.sentence
+
+
+@pytest.mark.parametrize("distance", [1e-15, 1e-13, 1e-11, 1e-9, 1e-6, 1e-5, 1e-4])
+@pytest.mark.parametrize("size", [3, 100, 2_000])
+def test_a_kink_close_to_the_point_is_not_taken_for_a_slope(size, distance):
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal(size)
+        x += 0.3 * np.sign(x)
+        x[0] = distance
+        honest = (x > 0) + np.cos(x)
+        across = honest - 0.5 * (np.arange(size) == 0)
+        for gradient, wrong in ((honest, "failed"), (across, "passed")):
+            found = check(lambda p: (np.maximum(p, 0) + np.sin(p)).sum(axis=1), x, gradient=gradient, names=0, seed=seed)
+            assert found.outcome != wrong or found.visible > 0.5, found.sentence
+        assert check(summed, x, gradient=across, names=0).outcome == "failed"
+
+
+@pytest.mark.parametrize("f", [np.abs, lambda p: np.maximum(p, 0) + p])
+def test_a_mean_of_two_slopes_does_not_pass_at_a_kink(f):
+    x = np.concatenate([[0.0], np.linspace(0.3, 2, 99)])
+    found = check(lambda p: f(p).sum(axis=1), x, gradient=(f(x + 0.1) - f(x - 0.1)) / 0.2)
+    assert found.outcome == "inconclusive"
     assert "kink" in found.sentence
 
 

@@ -152,3 +152,13 @@ def _workers() -> list[str]:
             if b"faults:Deadly" in path.read_bytes():
                 found.append(path.parent.name)
     return found
+
+
+def test_no_more_workers_live_at_a_time_than_asked_for_and_every_job_is_done():
+    jobs = [Job(Entry(f"honest{n}", "faults:Honest"), Device(), [question(n)]) for n in range(3)]
+    order: list[tuple[str, str]] = []
+    for event in run(jobs, 20.0, at_once=1):
+        name = event.name if isinstance(event, Target) else event.target
+        order.append((name, type(event).__name__))
+    # With one at a time, nobody starts before the one before has answered.
+    assert order == [(f"honest{n}", kind) for n in range(3) for kind in ("Target", "Record")]

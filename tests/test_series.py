@@ -95,6 +95,9 @@ UNARY = [
     ("abs(x)", abs, (0.75, -2.5)),
     ("-x", lambda x: -x, (0.75,)),
     ("sign(x)", mp.sign, (0.75, -2.5)),
+    ("real(x) * conj(x)", lambda x: x * x, (0.75, -2.5)),
+    ("imag(x)", lambda x: 0 * x, (0.75, -2.5)),
+    ("angle(x)", mp.arg, (0.75, -2.5)),
     ("square(x)", lambda x: x * x, (0.75, 0.0)),
     ("sqrt(x)", mp.sqrt, (0.75, 2.0**-20)),
     ("rsqrt(x)", lambda x: 1 / mp.sqrt(x), (0.75, 40.0)),
@@ -351,6 +354,7 @@ def test_a_kink_in_the_second_derivative_is_one(text):
 
 JUMPS = [
     ("sign(x)", 0, (-1, 0, 1)),
+    ("angle(x)", 0, (math.pi, 0, 0)),
     ("floor(x)", 2, (1, 2, 2)),
     ("ceil(x)", 2, (2, 2, 3)),
     ("trunc(x)", 2, (1, 2, 2)),

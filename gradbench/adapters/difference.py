@@ -9,7 +9,7 @@ complex variables to estimate derivatives of real functions, for the third.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,9 @@ from gradbench.host import Host
 from gradbench.numeric import OPS
 from gradbench.query import Array
 
+Outputs = tuple[Array, ...]
+"""What a function returns: one array, or several if it returns a tuple."""
+
 IMAGINARY: Final = {8: 1e-200, 4: 1e-30}
 """The imaginary step by bytes of the format: so small that its square is 0 beside anything."""
 
@@ -28,7 +31,7 @@ WITHOUT_COMPLEX_STEP: Final = frozenset(
     {
         # of a complex number they give something else than the function continued
         "abs", "sign", "floor", "ceil", "trunc", "round", "remainder", "copysign", "hypot", "atan2", "softsign", "vector_norm",
-        "matrix_norm", "svdvals", "eigvalsh", "slogdet",
+        "matrix_norm", "svdvals", "eigvalsh", "slogdet", "real", "imag", "conj", "angle",
         # an imaginary part as small as the step is lost in SciPy's complex versions
         "gamma", "j0", "j1", "i0", "i1", "i0e", "i1e",
     }
@@ -43,60 +46,58 @@ class _Difference(Host):
 
     def value(self, f: Function, x: Arrays) -> Native:
         """The function itself."""
-        return self._of(f, x)
+        return _whole(f, self._of(f, x))
 
-    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Native:
         """Shape y, by one quotient along the direction."""
-        return self.quotient(f, x, tangents)
+        return _whole(f, self.quotient(f, x, tangents))
 
-    def jacobian(self, f: Function, x: Arrays) -> dict[str, Array]:
+    def jacobian(self, f: Function, x: Arrays) -> dict[str, Native]:
         """By input, shape y + x: a quotient for each entry."""
         found = {}
         for name, array in x.items():
-            columns = [self.quotient(f, x, unit) for unit in _units(x, name)]
-            y = columns[0].shape if columns else self.value(f, x).shape
-            found[name] = np.reshape(np.moveaxis(np.reshape(columns, (-1, *y)), 0, -1), y + array.shape)
+            quotients = [self.quotient(f, x, unit) for unit in _units(x, name)]
+            outputs = list(zip(*quotients, strict=True)) if quotients else [() for _ in f.program.outputs]
+            shapes = [np.shape(y) for y in (quotients[0] if quotients else self._of(f, x))]
+            found[name] = _whole(f, tuple(map(_columns, outputs, shapes, [array] * len(outputs))))
         return found
 
-    def gradient(self, f: Function, x: Arrays) -> dict[str, Array]:
+    def gradient(self, f: Function, x: Arrays) -> dict[str, Native]:
         """By input, shape x."""
         found = self.jacobian(f, x)
-        if self.value(f, x).shape:
+        if np.ndim(self.value(f, x)):
             raise ValueError("the gradient of an array")
         return found
 
-    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Outputs:
         """The quotient along a direction, shape y."""
         raise NotImplementedError
 
-    def _of(self, f: Function, x: Arrays) -> Array:
+    def _of(self, f: Function, x: Arrays) -> Outputs:
         if any(a.dtype.kind == "c" for a in x.values()):
             raise Unsupported("a difference quotient along complex numbers")
-        with np.errstate(all="ignore"):
-            return np.asarray(f(*x.values()))
+        return _evaluated(f, x)
 
 
 class Forward(_Difference):
     """(f(x + h v) − f(x)) / h with h = √ε · max(1, |x|)."""
 
-    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Outputs:
         """See the class."""
         h = _step(x, 1 / 2)
         ahead = {name: (a + h * tangents[name]).astype(a.dtype) for name, a in x.items()}
-        y = self._of(f, x)
-        return np.asarray((self._of(f, ahead) - y) / y.dtype.type(h))
+        return _divided(self._of(f, ahead), self._of(f, x), h)
 
 
 class Central(_Difference):
     """(f(x + h v) − f(x − h v)) / 2h with h = ∛ε · max(1, |x|)."""
 
-    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Outputs:
         """See the class."""
         h = _step(x, 1 / 3)
         ahead = {name: (a + h * tangents[name]).astype(a.dtype) for name, a in x.items()}
         behind = {name: (a - h * tangents[name]).astype(a.dtype) for name, a in x.items()}
-        y = self._of(f, ahead)
-        return np.asarray((y - self._of(f, behind)) / y.dtype.type(2 * h))
+        return _divided(self._of(f, ahead), self._of(f, behind), 2 * h)
 
 
 class ComplexStep(_Difference):
@@ -106,7 +107,7 @@ class ComplexStep(_Difference):
         name: op for name, op in OPS.items() if name not in WITHOUT_COMPLEX_STEP
     }
 
-    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Array:
+    def quotient(self, f: Function, x: Arrays, tangents: Arrays) -> Outputs:
         """See the class."""
         kind = next(iter(x.values())).dtype
         if kind.itemsize not in IMAGINARY or kind.kind != "f":
@@ -114,14 +115,34 @@ class ComplexStep(_Difference):
         h = IMAGINARY[kind.itemsize]
         wide = np.result_type(kind, np.complex64)
         moved = {name: (a + 1j * h * tangents[name]).astype(wide) for name, a in x.items()}
-        with np.errstate(all="ignore"):
-            try:
-                y = np.asarray(f(*moved.values()))
-            except TypeError as error:
-                raise Unsupported(f"not for complex numbers: {str(error).splitlines()[0]}") from error
-        if y.dtype.kind != "c":
+        try:
+            outputs = _evaluated(f, moved)
+        except TypeError as error:
+            raise Unsupported(f"not for complex numbers: {str(error).splitlines()[0]}") from error
+        if any(y.dtype.kind != "c" for y in outputs):
             raise Unsupported("the function drops the imaginary part, as abs and floor do")
-        return np.asarray(y.imag / h).astype(kind)
+        return tuple(np.asarray(y.imag / h).astype(kind) for y in outputs)
+
+
+def _evaluated(f: Function, x: Arrays) -> Outputs:
+    """The outputs of f."""
+    with np.errstate(all="ignore"):
+        y = f(*x.values())
+    return tuple(map(np.asarray, y if f.program.is_tuple else (y,)))
+
+
+def _whole(f: Function, outputs: Outputs) -> Native:
+    """What f answers: its outputs if it returns a tuple, else the one that it has."""
+    return outputs if f.program.is_tuple else outputs[0]
+
+
+def _divided(ahead: Outputs, behind: Outputs, h: float) -> Outputs:
+    return tuple(np.asarray((a - b) / a.dtype.type(h)) for a, b in zip(ahead, behind, strict=True))
+
+
+def _columns(columns: Sequence[Array], y: tuple[int, ...], x: Array) -> Array:
+    """Columns as a matrix of shape y + x; of none the dtype is that of x."""
+    return np.stack(columns, -1).reshape(y + x.shape) if columns else np.zeros(y + x.shape, x.dtype)
 
 
 def _step(x: Arrays, power: float) -> float:

@@ -3,17 +3,22 @@
 NumPy arrays enter; arrays go through JAX's own functions and derivatives, one operation at a time; NumPy arrays leave.
 `OPS` spells the primitives, `_Jax` holds what every way of using JAX shares, and `Jax` is reverse mode: `jax.vjp`,
 `jax.grad`, `jax.jacrev`, and `jax.hessian` and `jax.jvp` of a gradient, which JAX itself puts together of both modes.
+The other ways are in `jax_modes` and `jax_compositions`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
+import gc
 import importlib.metadata
 import operator
 import os
 import platform
 import re
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -30,6 +35,11 @@ from gradbench.query import Array
 
 Op = Callable[..., Any]
 
+KEPT: Final = 2**30
+"""Bytes that the memory may grow by until what was compiled for earlier functions is let go of."""
+
+_STATM: Final = Path("/proc/self/statm")
+
 # The primitives whose name and signature, static arguments included, are JAX's own.
 _NUMPY: Final = """
     maximum minimum atan2 hypot logaddexp copysign abs sign square sqrt cbrt reciprocal exp exp2 expm1 log log2 log10
@@ -37,7 +47,7 @@ _NUMPY: Final = """
     less less_equal greater greater_equal equal not_equal logical_and logical_or logical_not where
     sum mean prod max min var std cumulative_sum cumulative_prod sort flip
     reshape permute_dims matrix_transpose expand_dims squeeze moveaxis broadcast_to concat stack repeat take tril triu diag
-    matmul vecdot outer kron cross tensordot
+    matmul vecdot outer kron cross tensordot real imag conj angle
 """
 _SPECIAL: Final = """
     xlogy xlog1py erf erfc erfinv gamma gammaln digamma expit logit ndtr log_ndtr ndtri entr i0 i1 i0e i1e
@@ -125,6 +135,7 @@ class _Jax:
     ops: Mapping[str, Op] = OPS
     composite: frozenset[str] = frozenset()
     refusals: tuple[type[BaseException], ...] = (NotImplementedError,)
+    _baseline: int | None = None
 
     def open(self, device: str) -> Mapping[str, Any]:
         """Asks for 64 bits, full precision in products, deterministic kernels on a GPU, and one thread on a CPU.
@@ -174,87 +185,116 @@ class _Jax:
         """Waits for every array that JAX still computes; it answers before it has finished."""
         jax.block_until_ready(jax.live_arrays())
 
-    def call(self, f: Function, key: Hashable, derive: Callable[[], Op], *arrays: Native) -> Any:  # noqa: ARG002
+    def make_room(self) -> None:
+        """Lets go of what JAX has compiled, where that has grown too large; called before a new function comes.
+
+        JAX keeps a compiled kernel for every operation and shape it has met, some 0.8 MB each: over all the cases 3.4 GB.
+        What earlier functions needed the next one hardly needs. The memory goes back only when the C library is told
+        to give it.
+        """
+        used = _resident()
+        self._baseline = used if self._baseline is None else min(used, self._baseline)
+        if used - self._baseline > KEPT:
+            jax.clear_caches()
+            gc.collect()
+            _trim()
+            self._baseline = _resident()
+
+    def call(self, f: Function, key: Hashable, derive: Callable[[Op], Op], *arrays: Any) -> Any:  # noqa: ARG002
         """What `derive` makes of f, applied to the arrays.
 
         Every operator goes through here. Here it runs at once, operation by operation; another way of using JAX may
-        keep what it compiled by f and the key, which says all that `derive` depends on besides f.
+        keep what it compiled by f and the key, which says all that `derive` depends on besides f. So `derive` holds
+        neither f nor any array.
         """
-        return derive()(*arrays)
+        return derive(f)(*arrays)
 
     @_refusing
-    def value(self, f: Function, x: Arrays) -> Native:
+    def value(self, f: Function, x: Arrays) -> Any:
         """The function itself, at x: shape y."""
-        return self.call(f, "value", lambda: f, *x.values())
+        return self.call(f, "value", lambda f: f, *x.values())
 
 
 class Jax(_Jax):
     """Reverse mode, and `jax.jvp`."""
 
     @_refusing
-    def vjp(self, f: Function, x: Arrays, cotangent: Native) -> Arrays:
+    def vjp(self, f: Function, x: Arrays, cotangent: Any) -> Arrays:
         """`jax.vjp`: by input, shape x; zeros where it is not connected."""
 
-        def pulled(cotangent: Native, *arrays: Native) -> Any:
-            return jax.vjp(f, *arrays)[1](cotangent)
+        def derive(f: Op) -> Op:
+            return lambda cotangent, *arrays: jax.vjp(f, *arrays)[1](cotangent)
 
-        return dict(zip(x, self.call(f, "vjp", lambda: pulled, cotangent, *x.values()), strict=True))
+        return _named(x, self.call(f, "vjp", derive, cotangent, *x.values()))
 
     @_refusing
     def gradient(self, f: Function, x: Arrays) -> Arrays:
         """`jax.grad` of a scalar f: by input, shape x."""
-        how = _holomorphic(f, x)
-        found = self.call(f, ("gradient", how), lambda: jax.grad(f, _all(x), holomorphic=how), *x.values())
-        return dict(zip(x, found, strict=True))
+        how, places = _holomorphic(f, x), _all(x)
+
+        def derive(f: Op) -> Op:
+            return jax.grad(f, places, holomorphic=how)  # type: ignore[no-any-return]
+
+        return _named(x, self.call(f, ("gradient", how), derive, *x.values()))
 
     @_refusing
-    def jacobian(self, f: Function, x: Arrays) -> Arrays:
-        """`jax.jacrev`: by input, shape y + x."""
-        how = _holomorphic(f, x)
-        found = self.call(f, ("jacobian", how), lambda: jax.jacrev(f, _all(x), holomorphic=how), *x.values())
-        return dict(zip(x, found, strict=True))
+    def jacobian(self, f: Function, x: Arrays) -> dict[str, Any]:
+        """`jax.jacrev`: by input, shape y + x; a tuple of them if f returns a tuple."""
+        how, places = _holomorphic(f, x), _all(x)
+
+        def derive(f: Op) -> Op:
+            return jax.jacrev(f, places, holomorphic=how)  # type: ignore[no-any-return]
+
+        return _columns(f, x, self.call(f, ("jacobian", how), derive, *x.values()))
 
     @_refusing
     def hvp(self, f: Function, x: Arrays, tangents: Arrays) -> Arrays:
         """`jax.jvp` of `jax.grad`, as JAX's documentation has it: by input, shape x."""
-        how = _holomorphic(f, x)
+        how, places = _holomorphic(f, x), _all(x)
 
-        def product(*arrays: Native) -> Any:
-            return jax.jvp(jax.grad(f, _all(x), holomorphic=how), arrays[: len(x)], arrays[len(x) :])[1]
+        def derive(f: Op) -> Op:
+            gradient, count = jax.grad(f, places, holomorphic=how), len(places)
+            return lambda *arrays: jax.jvp(gradient, arrays[:count], arrays[count:])[1]
 
-        found = self.call(f, ("hvp", how), lambda: product, *x.values(), *(tangents[name] for name in x))
-        return dict(zip(x, found, strict=True))
+        return _named(x, self.call(f, ("hvp", how), derive, *x.values(), *(tangents[name] for name in x)))
 
     @_refusing
     def hessian(self, f: Function, x: Arrays) -> Arrays:
         """`jax.hessian`: by pair of inputs, shape a + b."""
-        how = _holomorphic(f, x)
-        rows = self.call(f, ("hessian", how), lambda: jax.hessian(f, _all(x), holomorphic=how), *x.values())
-        return {f"{a},{b}": rows[i][j] for i, a in enumerate(x) for j, b in enumerate(x)}
+        how, places = _holomorphic(f, x), _all(x)
+
+        def derive(f: Op) -> Op:
+            return jax.hessian(f, places, holomorphic=how)  # type: ignore[no-any-return]
+
+        return _pairs(x, self.call(f, ("hessian", how), derive, *x.values()))
 
     @_refusing
-    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Native:
+    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Any:
         """`jax.jvp`, which goes forwards: shape y."""
+        count = len(x)
 
-        def pushed(*arrays: Native) -> Native:
-            return jax.jvp(f, arrays[: len(x)], arrays[len(x) :])[1]
+        def derive(f: Op) -> Op:
+            return lambda *arrays: jax.jvp(f, arrays[:count], arrays[count:])[1]
 
-        return self.call(f, "jvp", lambda: pushed, *x.values(), *(tangents[name] for name in x))
+        return self.call(f, "jvp", derive, *x.values(), *(tangents[name] for name in x))
 
     @_refusing
-    def partial(self, f: Function, x: Arrays, orders: Mapping[str, int]) -> Native:
+    def partial(self, f: Function, x: Arrays, orders: Mapping[str, int]) -> Any:
         """Nested `jax.grad` by 0-d inputs, or `jax.jacrev` where f is no scalar: shape y."""
-        how = _holomorphic(f, x)
+        how, times = _holomorphic(f, x), _times(x, orders)
 
-        def derive() -> Op:
-            derivative = jax.grad if jax.eval_shape(f, *x.values()).ndim == 0 else jax.jacrev
-            found: Op = f
-            for name, order in orders.items():
-                for _ in range(order):
-                    found = derivative(found, tuple(x).index(name), holomorphic=how)
-            return found
+        def derive(f: Op) -> Op:
+            def nested(*arrays: Native) -> Any:
+                y = jax.eval_shape(f, *arrays)
+                derivative = jax.jacrev if isinstance(y, tuple) or y.ndim else jax.grad
+                found = f
+                for place in times:
+                    found = derivative(found, place, holomorphic=how)
+                return found(*arrays)
 
-        return self.call(f, ("partial", tuple(orders.items()), how), derive, *x.values())
+            return nested
+
+        return self.call(f, ("partial", times, how), derive, *x.values())
 
 
 def _all(x: Arrays) -> tuple[int, ...]:
@@ -262,11 +302,46 @@ def _all(x: Arrays) -> tuple[int, ...]:
     return tuple(range(len(x)))
 
 
+def _times(x: Arrays, orders: Mapping[str, int]) -> tuple[int, ...]:
+    """The position of an input for each time it is differentiated by."""
+    return tuple(tuple(x).index(name) for name, order in orders.items() for _ in range(order))
+
+
+def _named(x: Arrays, found: Any) -> dict[str, Native]:
+    """An array for each input, by its name."""
+    return dict(zip(x, found, strict=True))
+
+
+def _columns(f: Function, x: Arrays, found: Any) -> dict[str, Any]:
+    """A Jacobian by input. Of a tuple JAX answers for each output with an array for each input."""
+    return _named(x, zip(*found, strict=True) if f.program.is_tuple else found)
+
+
+def _pairs(x: Arrays, rows: Any) -> dict[str, Native]:
+    """A Hessian by pair of inputs."""
+    return {f"{a},{b}": rows[i][j] for i, a in enumerate(x) for j, b in enumerate(x)}
+
+
 def _holomorphic(f: Function, x: Arrays) -> bool:
-    """Whether JAX is to be told that f is holomorphic: it has complex inputs only, and a complex output."""
+    """Whether JAX is to be told that f is holomorphic: it has complex inputs only, and complex outputs only."""
     if not all(jnp.iscomplexobj(array) for array in x.values()):
         return False
-    return bool(jnp.issubdtype(jax.eval_shape(f, *x.values()).dtype, np.complexfloating))
+    outputs = jax.tree.leaves(jax.eval_shape(f, *x.values()))
+    return all(jnp.issubdtype(y.dtype, np.complexfloating) for y in outputs)
+
+
+def _resident() -> int:
+    """The memory of this process in bytes; 0 where the system doesn't say."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def _trim() -> None:
+    """Tells the C library to give back what it holds for later; only glibc's has a word for that."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set_flags(kind: str) -> None:

@@ -313,3 +313,21 @@ class Mutating(Honest):
         for array in x.values():
             np.add(array, 1, out=array)
         return found
+
+
+class Conjugated(Honest):
+    """Keeps two conventions of complex derivatives: the gradient is conjugated, and the vjp isn't."""
+
+    def gradient(self, f: Function, x: Arrays) -> Answer:
+        """Right, in the convention that its other answers don't keep."""
+        return {name: np.conj(a) for name, a in super().gradient(f, x).items()}
+
+
+class HalfConjugated(_Altering):
+    """The sign of an imaginary part is wrong, in the last entry alone."""
+
+    def alter(self, array: Array) -> Array:
+        """The last entry is conjugated."""
+        found = np.array(array)
+        found.reshape(-1)[-1:] = np.conj(found.reshape(-1)[-1:])
+        return found

@@ -24,10 +24,11 @@ class Manual(Host):
     doesn't mention is answered None.
     """
 
-    def value(self, f: Function, x: Arrays) -> Array:
-        """What the case states as a formula for the value; else f itself. The shape of f's output."""
+    def value(self, f: Function, x: Arrays) -> Array | tuple[Array, ...]:
+        """What the case states as a formula for the value; else f itself, also if it returns a tuple. Shape y."""
         if Operator.VALUE not in f.rules:
-            return np.asarray(f(*x.values()))
+            y = f(*x.values())
+            return tuple(map(np.asarray, y)) if f.program.is_tuple else np.asarray(y)
         found: Array = _answers(f, Operator.VALUE, f.rules[Operator.VALUE], x)[""]
         return found
 
@@ -71,15 +72,17 @@ def _answers(
         raise Unsupported(f"the {operator} by hand is one array for {len(keys)} inputs")
     output = _shape(f, x) if operator in {Operator.VALUE, Operator.JACOBIAN} else ()
     shapes = {name: np.shape(array) for name, array in x.items()}
-    return {key: _filled(by_key.get(key), operator.shape(key, shapes, output), _dtype(x)) for key in keys}
+    # the derivative of a real number by a complex one is complex; a value may well be real
+    kinds = "biuf" if _dtype(x).kind == "c" and operator is not Operator.VALUE else "biu"
+    return {key: _filled(by_key.get(key), operator.shape(key, shapes, output), _dtype(x), kinds) for key in keys}
 
 
-def _filled(answer: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-    """A number as an array of it; a whole number or a truth as one of the dtype. A wrong shape is left as it is."""
+def _filled(answer: Any, shape: tuple[int, ...], dtype: np.dtype[Any], kinds: str) -> Array | None:
+    """A number as an array of it; one of these kinds, as a whole number, as one of the dtype. A wrong shape is left."""
     if answer is None:
         return None
     array = np.asarray(answer)
-    if array.dtype.kind in "biu":
+    if array.dtype.kind in kinds:
         array = array.astype(dtype)
     return np.full(shape, array) if array.ndim == 0 else array
 

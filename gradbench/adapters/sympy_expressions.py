@@ -259,6 +259,7 @@ _ONE: Final[dict[str, Callable[..., Expr]]] = {
     "cosh": sympy.cosh, "tanh": sympy.tanh, "asinh": sympy.asinh, "acosh": sympy.acosh, "atanh": sympy.atanh,
     "floor": sympy.floor, "ceil": sympy.ceiling, "erf": sympy.erf, "erfc": sympy.erfc, "erfinv": sympy.erfinv,
     "gamma": sympy.gamma, "gammaln": sympy.loggamma, "digamma": sympy.digamma, "logical_not": sympy.Not,
+    "real": sympy.re, "imag": sympy.im, "conj": sympy.conjugate, "angle": sympy.arg,
     # one call of SymPy's
     "negative": lambda x: -x, "square": lambda x: x**2, "rsqrt": lambda x: x**-HALF, "reciprocal": lambda x: 1 / x,
     "cbrt": lambda x: sympy.real_root(x, 3), "sinc": lambda x: sympy.sinc(sympy.pi * x),

@@ -31,10 +31,13 @@ R = TypeVar("R")
 # tell: InvalidArgumentError is also an index out of range, LookupError a KeyError of anybody's, and where a Jacobian is
 # vectorised each becomes a StagingError.
 _REFUSAL: Final = re.compile(
-    r".*(is not in the list of allowed values|Could not find device for node"  # no such dtype; no kernel for it
+    r"No registered '\w+' OpKernel for XLA_\w+ devices"  # the rest of its line names graphs by numbers that change
+    r"|.*(not in (the )?list of allowed values"  # no such dtype
+    r"|Could not find device for node|No OpKernel was registered"  # no kernel for it
     r"|must be a floating point tensor|does not support matrices of type"  # the same of tf.nn.gelu and tf.linalg.expm
     r"|has no attribute 'astype'"  # tf.experimental.numpy's, which takes bfloat16 for integers
-    r"|gradient registry has no entry|No gradient defined).*"
+    r"|gradient registry has no entry|No gradient defined"
+    r"|must set grad_ys).*"  # tf.hessians, which can't be told them, of a complex function
 )
 
 
@@ -115,7 +118,7 @@ class _TensorFlow:
 
     @_asked
     def value(self, f: Function, x: Arrays) -> Native:
-        """The function itself, at x: shape y."""
+        """The function itself, at x: shape y, or a tuple of them."""
         return f(*x.values())
 
 
@@ -134,11 +137,11 @@ class TensorFlow(_TensorFlow):
 
     @_asked
     def jacobian(self, f: Function, x: Arrays) -> Arrays:
-        """`tape.jacobian`: by input, shape y + x."""
+        """`tape.jacobian`, one for each output: by input, shape y + x, or a tuple of them."""
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(list(x.values()))
             y = f(*x.values())
-        return _named(x, _jacobian(tape, y, list(x.values())))
+        return _each(y, lambda part: _named(x, _jacobian(tape, part, list(x.values()))))
 
     @_asked
     def hessian(self, f: Function, x: Arrays) -> Arrays:
@@ -171,12 +174,13 @@ class TensorFlow(_TensorFlow):
         3, and more than 12 GB of memory at order 8.
         """
         names = [name for name, order in orders.items() for _ in range(order)]
-        shape = f(*x.values()).shape
-        found = [
-            _partial(lambda *arrays, i=i: tf.reshape(f(*arrays), [-1])[i], x, names)
-            for i in range(shape.num_elements())
-        ]
-        return None if any(part is None for part in found) else tf.reshape(tf.stack(found), shape)
+        y = f(*x.values())
+        if not isinstance(y, tuple):
+            return _assembled(y, [_partial(_component(f, i), x, names) for i in range(_size(y))])
+        return tuple(
+            _assembled(part, [_partial(_component(f, i, k), x, names) for i in range(_size(part))])
+            for k, part in enumerate(y)
+        )
 
 
 def _gradient(f: Function, x: Arrays, cotangent: Native | None = None) -> dict[str, Native | None]:
@@ -199,6 +203,36 @@ def _jacobian(tape: Any, y: Native, sources: Any) -> Any:
         if "Vectorization can be disabled" not in str(error):
             raise
         return tape.jacobian(y, sources, experimental_use_pfor=False)
+
+
+def _each(y: Any, answer: Callable[[Native], dict[str, Native | None]]) -> dict[str, Any]:
+    """The answer for the output by name; where the function has several, a tuple of their answers by name."""
+    if not isinstance(y, tuple):
+        return answer(y)
+    answers = [answer(part) for part in y]
+    return {name: tuple(one[name] for one in answers) for name in answers[0]}
+
+
+def _size(y: Native) -> int:
+    """How many components it has."""
+    return int(y.shape.num_elements())
+
+
+def _component(f: Op, i: int, output: int | None = None) -> Op:
+    """The 0-d function that is component i of f, or of one of its outputs."""
+
+    def component(*arrays: Native) -> Native:
+        y = f(*arrays)
+        return tf.reshape(y if output is None else y[output], [-1])[i]
+
+    return component
+
+
+def _assembled(y: Native, components: Sequence[Native | None]) -> Native | None:
+    """What was found for the components of y, in the shape of y; None where one of them is."""
+    if any(one is None for one in components):
+        return None
+    return tf.reshape(tf.stack(components), y.shape) if components else tf.zeros_like(y)
 
 
 def _partial(f: Op, x: Arrays, names: Sequence[str]) -> Native | None:

@@ -27,7 +27,7 @@ tnp = tf.experimental.numpy
 _MATH: Final = """
     maximum minimum atan2 xlogy xlog1py abs sign square sqrt rsqrt reciprocal exp expm1 log log1p
     sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh floor ceil round erf erfc erfinv digamma ndtri zeta
-    less less_equal greater greater_equal equal not_equal
+    less less_equal greater greater_equal equal not_equal real imag conj angle
 """
 _NN: Final = "relu relu6 selu silu softplus softsign softmax log_softmax"
 _LINALG: Final = "matrix_transpose tensordot trace det slogdet inv cholesky expm eigvalsh"
@@ -89,7 +89,8 @@ def _clip(x: Native, *, min: float | None, max: float | None) -> Native:
 
 def _gamma(x: Native) -> Native:
     odd = tf.math.floormod(tf.floor(x), 2) == 1
-    return tf.where((x < 0) & odd, -1, tf.ones_like(x)) * tf.exp(tf.math.lgamma(x))
+    one = tf.ones_like(x)
+    return tf.where((x < 0) & odd, -one, one) * tf.exp(tf.math.lgamma(x))
 
 
 def _ndtr(x: Native) -> Native:
@@ -103,7 +104,8 @@ _TAIL: Final = {tf.float64: -20.0, tf.float32: -10.0, tf.bfloat16: -10.0, tf.flo
 def _log_ndtr(x: Native) -> Native:
     """The logarithm of the normal distribution function; the lower tail by Abramowitz and Stegun (1964), 26.2.12."""
     tail = x < _TAIL.get(x.dtype, 0)
-    far, near = tf.where(tail, x, -40), tf.where(tail, 0, x)  # each of them harmless where the other is meant
+    far = tf.where(tail, x, -40)  # each of the two is harmless where the other is meant
+    near = tf.where(tail, tf.zeros_like(x), x)
     series = term = tf.ones_like(x)
     for k in range(1, 20, 2):
         term = term * -k / tf.square(far)
@@ -215,7 +217,7 @@ _TABLE: Final[dict[str, Op]] = {
     "negative": operator.neg,
     "copysign": _copysign,
     # elementary
-    "exp2": lambda x: tf.pow(2, x),
+    "exp2": lambda x: 2**x,
     "trunc": tnp.fix,
     "clip": _clip,
     # special

@@ -1,262 +1,55 @@
 """PyTorch, in its own idiom: `torch.nn.functional`, `torch.special`, `torch.linalg`, `torch.autograd`.
 
-NumPy arrays enter; tensors go through PyTorch's own functions and derivatives; NumPy arrays leave. `OPS` spells the
-primitives, `_Torch` holds what every way of using PyTorch shares, and `Torch` is reverse mode: `torch.autograd.grad`,
+NumPy arrays enter; tensors go through PyTorch's own functions and derivatives; NumPy arrays leave. `torch_words` spells
+the primitives, `_Torch` holds what every way of using PyTorch shares, and `Torch` is reverse mode: `torch.autograd.grad`,
 and the higher-level functions of `torch.autograd.functional`.
 """
 
 from __future__ import annotations
 
 import functools
-import operator
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 import ml_dtypes
 import numpy as np
 import torch
-from torch import Tensor, linalg, special
-from torch.nn import functional
+from torch import Tensor
 
 from gradbench.adapter import Arrays, Function
+from gradbench.adapters.torch_words import COMPOSITE, OPS, Op
 from gradbench.errors import DeviceMissing, Unsupported
 from gradbench.query import Array
 
-Op = Callable[..., Any]
+Answer: TypeAlias = Tensor | tuple[Tensor, ...]
+"""What a function returns, and whatever has its shape: an array, or a tuple of them."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The primitives whose name and signature are PyTorch's own.
-_TORCH: Final = """
-    maximum minimum atan2 hypot logaddexp copysign abs square sqrt rsqrt reciprocal exp expm1 log log2 log10 log1p
-    sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh floor ceil trunc round where
-    less less_equal greater greater_equal not_equal logical_and logical_or logical_not matmul outer kron diag
-"""
-_SPECIAL: Final = """
-    xlogy xlog1py exp2 sinc erf erfc erfinv gammaln digamma expit logit ndtr log_ndtr ndtri entr i0 i1 i0e i1e
-    zeta gammainc
-"""
-_FUNCTIONAL: Final = "relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign"
-_LINALG: Final = "det slogdet inv cholesky matrix_power eigvalsh svdvals diagonal"
-
-
-def _along(function: Op) -> Op:
-    """A function whose `dim` is called `axis`."""
-    return lambda *arrays, axis: function(*arrays, dim=axis)
-
-
-def _reduction(function: Op) -> Op:
-    """A reduction that takes one axis, several, or None for all."""
-    return lambda x, *, axis, keepdims, **rest: function(x, dim=axis, keepdim=keepdims, **rest)
-
-
-def _axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
-    """Every axis that is meant, none of them negative."""
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(a % ndim for a in ((axis,) if isinstance(axis, int) else axis))
-
-
-def _extremum(one: Op, several: Op) -> Op:
-    """`torch.max` or `torch.min`, and `torch.amax` or `torch.amin` for several axes.
-
-    Where two entries are equal they answer differently: `max(x)` and `amax` share the gradient out, `max(x, dim)`
-    gives it to one. So each stands where a person would write it.
-    """
-
-    def reduce(x: Tensor, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Tensor:
-        if isinstance(axis, tuple):
-            return several(x, dim=axis, keepdim=keepdims)
-        if axis is not None:
-            return one(x, dim=axis, keepdim=keepdims).values
-        found = one(x)
-        return found.reshape((1,) * x.ndim) if keepdims else found
-
-    return reduce
-
-
-def _prod(x: Tensor, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Tensor:
-    """`torch.prod`, which knows one axis or all: several are first joined to one."""
-    if isinstance(axis, int):
-        return torch.prod(x, dim=axis, keepdim=keepdims)
-    gone = _axes(axis, x.ndim)
-    if axis is None:
-        found = torch.prod(x)
-    else:
-        joined = torch.movedim(x, gone, tuple(range(-len(gone), 0))).flatten(-len(gone))
-        found = torch.prod(joined, dim=-1)
-    return found.reshape([1 if i in gone else n for i, n in enumerate(x.shape)]) if keepdims else found
-
-
-def _clip(x: Tensor, *, min: float | None, max: float | None) -> Tensor:
-    return x if min is None and max is None else torch.clip(x, min, max)
-
-
-def _gamma(x: Tensor) -> Tensor:
-    magnitude = torch.exp(torch.lgamma(x))
-    below = (x < 0) & (torch.remainder(torch.floor(x), 2) == 1)
-    return torch.where(below, -magnitude, magnitude)
-
-
-def _roll(x: Tensor, *, shift: tuple[int, ...], axis: int | tuple[int, ...] | None) -> Tensor:
-    if axis is None:
-        return torch.roll(x, shift)
-    axes = _axes(axis, x.ndim)
-    return torch.roll(x, shift * len(axes) if len(shift) == 1 else shift, axes)
-
-
-def _pad(x: Tensor, *, width: tuple[int, ...], value: float) -> Tensor:
-    pairs = list(zip(width[::2], width[1::2], strict=True))
-    return functional.pad(x, [n for pair in reversed(pairs) for n in pair], value=value)
-
-
-def _take(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
-    # Indexing, since index_select knows neither negative indices nor more than one axis of them. As bytes they would
-    # be a mask, hence long().
-    return x[(slice(None),) * (axis % x.ndim) + (indices.long(),)]
-
-
-def _getitem(x: Tensor, *, index: tuple[Any, ...]) -> Tensor:
-    """Python's indexing. PyTorch has no slices that run backwards: they run forwards, and the result is flipped."""
-    plain: list[Any] = []
-    backwards: list[int] = []
-    source = target = 0
-    skipped = x.ndim - sum(isinstance(part, (int, slice)) for part in index)
-    for part in index:
-        plain.append(part)
-        if part is Ellipsis:
-            source, target = source + skipped, target + skipped
-        elif part is None:
-            target += 1
-        elif isinstance(part, int):
-            source += 1
-        else:
-            if part.step is not None and part.step < 0:
-                entries = range(x.shape[source])[part]
-                plain[-1] = slice(entries[-1], entries[0] + 1, -part.step) if entries else slice(0, 0)
-                backwards.append(target)
-            source, target = source + 1, target + 1
-    found = x[tuple(plain)]
-    return torch.flip(found, backwards) if backwards else found
-
-
-def _trace(x: Tensor) -> Tensor:
-    # torch.trace knows one matrix; for a stack of them this is what its users write
-    return torch.trace(x) if x.ndim == 2 else linalg.diagonal(x).sum(-1)
-
-
-def _solve(x1: Tensor, x2: Tensor) -> Tensor:
-    # Where x2 has one axis less than x1, torch.linalg.solve may take it for a stack of vectors; the array API doesn't.
-    if 1 < x2.ndim < x1.ndim:
-        x2 = x2[(None,) * (x1.ndim - x2.ndim)]
-    return linalg.solve(x1, x2)
-
-
-def _solve_triangular(x1: Tensor, x2: Tensor, *, lower: bool) -> Tensor:
-    if x2.ndim > 1:
-        return linalg.solve_triangular(x1, x2, upper=not lower)
-    return linalg.solve_triangular(x1, x2.unsqueeze(-1), upper=not lower).squeeze(-1)
-
-
-OPS: Final[dict[str, Op]] = {
-    **{name: getattr(torch, name) for name in _TORCH.split()},
-    **{name: getattr(special, name) for name in _SPECIAL.split()},
-    **{name: getattr(functional, name) for name in _FUNCTIONAL.split()},
-    **{name: getattr(linalg, name) for name in _LINALG.split()},
-    # arithmetic: Python's operators, which also take a number on the left
-    "add": operator.add,
-    "subtract": operator.sub,
-    "multiply": operator.mul,
-    "divide": operator.truediv,
-    "power": operator.pow,
-    "remainder": operator.mod,
-    "negative": operator.neg,
-    # elementwise
-    "sign": lambda x: torch.sgn(x) if x.is_complex() else torch.sign(x),
-    "cbrt": lambda x: torch.copysign(torch.abs(x) ** (1 / 3), x),
-    "clip": _clip,
-    "equal": torch.eq,  # torch.equal answers with one Python bool
-    "gamma": _gamma,
-    "betaln": lambda x1, x2: torch.lgamma(x1) + torch.lgamma(x2) - torch.lgamma(x1 + x2),
-    "j0": special.bessel_j0,
-    "j1": special.bessel_j1,
-    "log_sigmoid": functional.logsigmoid,
-    "hard_tanh": functional.hardtanh,
-    "hard_sigmoid": functional.hardsigmoid,
-    "hard_swish": functional.hardswish,
-    # along axes
-    "softmax": _along(functional.softmax),
-    "log_softmax": _along(functional.log_softmax),
-    "sum": _reduction(torch.sum),
-    "mean": _reduction(torch.mean),
-    "var": _reduction(torch.var),
-    "std": _reduction(torch.std),
-    "vector_norm": _reduction(linalg.vector_norm),
-    "prod": _prod,
-    "max": _extremum(torch.max, torch.amax),
-    "min": _extremum(torch.min, torch.amin),
-    "logsumexp": lambda x, *, axis, keepdims: torch.logsumexp(x, _axes(axis, x.ndim), keepdim=keepdims),
-    "cumulative_sum": _along(torch.cumsum),
-    "cumulative_prod": _along(torch.cumprod),
-    "sort": lambda x, *, axis: torch.sort(x, dim=axis).values,
-    "flip": lambda x, *, axis: torch.flip(x, _axes(axis, x.ndim)),
-    "roll": _roll,
-    # shapes and indices
-    "reshape": lambda x, *, shape: torch.reshape(x, shape),
-    "permute_dims": lambda x, *, axes: torch.permute(x, axes),
-    "matrix_transpose": operator.attrgetter("mT"),
-    "expand_dims": _along(torch.unsqueeze),
-    "squeeze": _along(torch.squeeze),
-    "moveaxis": lambda x, *, source, destination: torch.moveaxis(x, source, destination),
-    "broadcast_to": lambda x, *, shape: torch.broadcast_to(x, shape),
-    "concat": _along(torch.concat),
-    "stack": _along(torch.stack),
-    "tile": lambda x, *, repetitions: torch.tile(x, repetitions),
-    "repeat": lambda x, *, repeats, axis: torch.repeat_interleave(x, repeats, dim=axis),
-    "pad": _pad,
-    "take": _take,
-    "tril": lambda x, *, k: torch.tril(x, k),
-    "triu": lambda x, *, k: torch.triu(x, k),
-    "getitem": _getitem,
-    # linear algebra
-    "vecdot": _along(linalg.vecdot),
-    "cross": lambda x1, x2: linalg.cross(*torch.broadcast_tensors(x1, x2), dim=-1),
-    "tensordot": lambda x1, x2, *, axes: torch.tensordot(x1, x2, dims=axes),
-    "einsum": lambda *operands, subscripts: torch.einsum(subscripts, *operands),
-    "trace": _trace,
-    "expm": linalg.matrix_exp,
-    "solve": _solve,
-    "solve_triangular": _solve_triangular,
-    "matrix_norm": lambda x, *, keepdims: linalg.matrix_norm(x, keepdim=keepdims),
-}
-"""Every primitive, by name."""
-
-COMPOSITE: Final = frozenset({"cbrt", "gamma", "betaln"})
-"""Those that PyTorch has no function for."""
-
-# What PyTorch says, often in a plain RuntimeError, of a dtype that a function or its derivative isn't made for. The
-# last two are of complex outputs, which torch.autograd.functional knows as little as grad, and of integer inputs.
+# What PyTorch says, often in a plain RuntimeError, of a dtype that a function or its derivative isn't made for.
 _REFUSAL: Final = re.compile(
-    r"not (yet )?(implemented|supported)|does(n't| not) support|only for real scalar|can require gradients"
+    r"not (yet )?(implemented|supported)|does(n't| not) support"
+    r"|only for real scalar|all (in|out)puts to be real"  # complex numbers; to some functions even as inputs
+    r"|can require gradients|primal to be floating point"  # integers, backwards and forwards
 )
 
 
-def _refusing(operate: Callable[P, R]) -> Callable[P, R]:
+def refusing(operate: Callable[P, R]) -> Callable[P, R]:
     """The operator, raising `Unsupported` where PyTorch says that it doesn't offer this."""
 
     @functools.wraps(operate)
-    def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
+    def asked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return operate(*args, **kwargs)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if _REFUSAL.search(str(error)):
                 raise Unsupported(str(error)) from error
             raise
 
-    return refusing
+    return asked
 
 
 class _Torch:
@@ -320,17 +113,20 @@ class _Torch:
 
     def numpy(self, array: Tensor) -> Array:
         """The tensor on the host, of the same dtype and shape."""
-        if array.dtype == torch.bfloat16:
-            return array.detach().view(torch.int16).numpy(force=True).view(ml_dtypes.bfloat16)  # type: ignore[no-any-return]
-        return array.numpy(force=True)  # type: ignore[no-any-return]
+        # A copy has memory. A zero that PyTorch has made none for, as vmap of a second derivative may answer with,
+        # takes the process with it in PyTorch 2.13 if a part of it is made an array.
+        own = array.detach().clone()
+        if own.dtype == torch.bfloat16:
+            return own.view(torch.int16).numpy(force=True).view(ml_dtypes.bfloat16)  # type: ignore[no-any-return]
+        return own.numpy(force=True)  # type: ignore[no-any-return]
 
     def synchronize(self) -> None:
         """Waits for the GPU, if there is one in use."""
         if self.device != "cpu":
             torch.cuda.synchronize()
 
-    @_refusing
-    def value(self, f: Function, x: Arrays) -> Tensor:
+    @refusing
+    def value(self, f: Function, x: Arrays) -> Answer:
         """The function itself, at x: shape y."""
         return f(*x.values())
 
@@ -338,42 +134,39 @@ class _Torch:
 class Torch(_Torch):
     """Reverse mode."""
 
-    @_refusing
-    def vjp(self, f: Function, x: Arrays, cotangent: Tensor | None) -> Arrays:
+    @refusing
+    def vjp(self, f: Function, x: Arrays, cotangent: Answer) -> Arrays:
         """`torch.autograd.grad` from a cotangent: by input, shape x, or None where it is not connected."""
-        # ends of a new graph; the arrays handed in stay outside of it
-        leaves = tuple(array.detach().requires_grad_() for array in x.values())
-        found = torch.autograd.grad(f(*leaves), leaves, cotangent, allow_unused=True)
-        return dict(zip(x, found, strict=True))
+        return pulled_back(f, x, cotangent)
 
+    @refusing
     def gradient(self, f: Function, x: Arrays) -> Arrays:
         """`torch.autograd.grad` of a scalar f: by input, shape x, or None where it is not connected."""
-        return self.vjp(f, x, None)
+        return pulled_back(f, x, None)
 
-    @_refusing
-    def jacobian(self, f: Function, x: Arrays) -> Arrays:
+    @refusing
+    def jacobian(self, f: Function, x: Arrays) -> Mapping[str, Answer]:
         """`torch.autograd.functional.jacobian`: by input, shape y + x."""
-        return dict(zip(x, torch.autograd.functional.jacobian(f, tuple(x.values())), strict=True))
+        return by_input(x, torch.autograd.functional.jacobian(f, tuple(x.values())))
 
-    @_refusing
+    @refusing
     def hvp(self, f: Function, x: Arrays, tangents: Arrays) -> Arrays:
         """`torch.autograd.functional.hvp`, three passes backwards: by input, shape x."""
         _, found = torch.autograd.functional.hvp(f, tuple(x.values()), tuple(tangents[name] for name in x))
         return dict(zip(x, found, strict=True))
 
-    @_refusing
+    @refusing
     def hessian(self, f: Function, x: Arrays) -> Arrays:
         """`torch.autograd.functional.hessian`: by pair of inputs, shape a + b."""
-        rows = torch.autograd.functional.hessian(f, tuple(x.values()))
-        return {f"{a},{b}": rows[i][j] for i, a in enumerate(x) for j, b in enumerate(x)}
+        return by_pair(x, torch.autograd.functional.hessian(f, tuple(x.values())))
 
-    @_refusing
-    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Tensor:
+    @refusing
+    def jvp(self, f: Function, x: Arrays, tangents: Arrays) -> Answer:
         """`torch.autograd.functional.jvp`, which goes backwards twice: shape y."""
         return torch.autograd.functional.jvp(f, tuple(x.values()), tuple(tangents[name] for name in x))[1]
 
-    @_refusing
-    def partial(self, f: Function, x: Arrays, orders: Mapping[str, int]) -> Tensor:
+    @refusing
+    def partial(self, f: Function, x: Arrays, orders: Mapping[str, int]) -> Answer:
         """Nested `torch.autograd.functional.jacobian` by 0-d inputs: shape y."""
         found: Op = f
         for name, order in orders.items():
@@ -385,10 +178,30 @@ class Torch(_Torch):
 def _derivative(f: Op, position: int) -> Op:
     """The derivative by a 0-d input: of the same shape as f, and differentiable again."""
 
-    def derivative(*arrays: Tensor) -> Tensor:
-        def along(array: Tensor) -> Tensor:
+    def derivative(*arrays: Tensor) -> Answer:
+        def along(array: Tensor) -> Answer:
             return f(*arrays[:position], array, *arrays[position + 1 :])
 
         return torch.autograd.functional.jacobian(along, arrays[position], create_graph=True)
 
     return derivative
+
+
+def pulled_back(f: Op, x: Arrays, cotangent: Answer | None) -> Arrays:
+    """`torch.autograd.grad` from a cotangent, or of a scalar from None."""
+    # ends of a new graph; the arrays handed in stay outside of it
+    leaves = tuple(array.detach().requires_grad_() for array in x.values())
+    found = torch.autograd.grad(f(*leaves), leaves, cotangent, allow_unused=True)
+    return dict(zip(x, found, strict=True))
+
+
+def by_input(x: Arrays, rows: Sequence[Any]) -> Mapping[str, Answer]:
+    """What PyTorch answers with for a Jacobian, by input; of several outputs there is a row for each."""
+    if isinstance(rows[0], tuple):
+        return dict(zip(x, zip(*rows, strict=True), strict=True))
+    return dict(zip(x, rows, strict=True))
+
+
+def by_pair(x: Arrays, rows: Sequence[Sequence[Tensor]]) -> Arrays:
+    """What PyTorch answers with for a Hessian, by pair of inputs."""
+    return {f"{a},{b}": rows[i][j] for i, a in enumerate(x) for j, b in enumerate(x)}

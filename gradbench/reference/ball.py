@@ -46,9 +46,9 @@ class Ball:
         seconds: What one query may take, checked between steps.
         most_bits: The highest precision that is tried.
         most_elements: Components of the inputs, and of the answer, beyond which it isn't tried.
-        check: Whether the second rule set is asked although the first is sure, if the function has no more than
-            100,000 steps. That takes two to four times as long as the answer itself, and is what makes a wrong rule
-            of gradbench's own show.
+        check: Whether the second rule set is asked although the first is sure. Of first derivatives that takes about
+            as long as the answer itself; of others some times as long, and isn't done beyond 100,000 steps. It is
+            what makes a wrong rule of gradbench's own show.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Ball:
             problem = self._problem(query, program)
             format = Format.of(FORMATS[query.dtype])
             certificate = Certificate(problem, query, format)
-            if query.operator is Operator.VALUE or all(np.isfinite(_wide(x)).all() for x in query.inputs.values()):
+            if query.operator is Operator.VALUE or _is_finite(query):
                 bits, found = self._doubled(query, certificate)
             else:
                 bits, found = 0, _nothing(query, problem, Status.SINGULAR)  # there is nothing around infinity
@@ -109,14 +109,17 @@ class Ball:
         arrays = {**query.inputs, **query.constants}
         if FORMATS[query.dtype].kind == "c" or any(np.iscomplexobj(array) for array in arrays.values()):
             raise Unsupported("ball arithmetic is of real numbers here, not of complex ones")
-        if any(np.isnan(_wide(array)).any() for array in query.inputs.values()):
+        if not _is_finite(query) and any(np.isnan(_wide(array)).any() for array in query.inputs.values()):
             raise Unsupported("an input is NaN")
         passes = self._passes(query, program, arrays)
         size = sum(array.size for array in arrays.values())
         answer = sum(math.prod(_shape(query, key, passes)) for key in query.keys)
         if max(size, answer) > self.most_elements:
             raise Unsupported(f"{max(size, answer)} components; the budget is {self.most_elements}")
-        values = {name: exact(array, moving=name in query.inputs) for name, array in arrays.items()}
+        values = {
+            name: exact(array, moving=name in query.inputs, factor=name in passes.factors)
+            for name, array in arrays.items()
+        }
         return Problem(passes, values, Deadline.after(self.seconds))
 
     def _passes(self, query: Query, program: Program, arrays: Mapping[str, Array]) -> Passes:
@@ -149,11 +152,15 @@ class Ball:
                     expected = (time.perf_counter() - start) * (bits or 0) / best
                     if bits is None or bits > self.most_bits or expected > problem.deadline.left:
                         bits = None
-                        if self.check and problem.passes.work <= _LIGHT:
+                        if self.check:
                             certificate.check()
                 except TimeUp:
                     bits = None
         return best, found if found is not None else _nothing(query, problem, Status.UNDECIDED)
+
+
+def _is_finite(query: Query) -> bool:
+    return all(np.isfinite(_wide(array)).all() for array in query.inputs.values())
 
 
 def _wide(array: Array) -> Array:
@@ -187,7 +194,5 @@ def _next(bits: int, found: Mapping[str, Cells], format: Format) -> int | None:
     return 2 * bits if bits < 2 * FIRST_BITS else max(2 * bits, bits + worst)
 
 
-_LIGHT: Final = 100_000
-"""Steps up to which the second rule set is asked although the first is sure: each of its steps is a Python object."""
 _KEPT: Final = 64
 """Functions whose derivatives' programs are kept."""

@@ -13,7 +13,7 @@ complex inputs it is df/dx - i df/dy. The vjp with cotangent w is that derivativ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,10 +23,12 @@ from gradbench.adapter import Estimate
 from gradbench.errors import BadOption, DeviceMissing
 from gradbench.program import Program
 from gradbench.query import Array, Query
-from gradbench.reference.differences.difference_query import MAX_ORDER, Questioned
+from gradbench.reference.differences.difference_query import MAX_INPUTS, MAX_ORDER, Questioned
+from gradbench.reference.differences.large_query import Large, is_large
 from gradbench.reference.differences.limits import FIELDS, columns, nothing, rough, sharper
 from gradbench.reference.differences.probe import LEVELS, Lines, Stencils, Survey
 from gradbench.reference.differences.slope import Limit, Status
+from gradbench.reference.differences.stillness import hidden
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ def derivative(
     cross = Stencils(survey, along.reshape(1, 1, -1), (order,), ratio) if order > 1 else None
     survey.run()
     if cross is None:
-        return host.shaped(lines.slopes(), (), survey)
-    curvatures, found = lines.curvatures(), cross.limits(lines.quiet())
-    limit = sharper(curvatures, found) if order == 2 else rough(found, curvatures.status)
-    return host.shaped(limit, (), survey)
+        limit = lines.slopes()
+    else:
+        curvatures, found = lines.curvatures(), cross.limits(lines.quiet())
+        limit = sharper(curvatures, found) if order == 2 else rough(found, curvatures.status)
+    return host.shaped(host.doubted(limit, lines, survey, order), (), survey)
 
 
 def jacobian(f: Callable[[Array], Any], x: Any, *, ratio: int = 8, vectorized: bool = True) -> Derivative:
@@ -110,7 +113,10 @@ def jacobian(f: Callable[[Array], Any], x: Any, *, ratio: int = 8, vectorized: b
     point = np.asarray(x, np.float64)
     host = _Callable(f, point.shape, vectorized)
     survey = Survey(host, point.reshape(-1))
-    return host.shaped(columns(survey, np.ones(point.size, dtype=bool), ratio), point.shape, survey)
+    found = columns(
+        survey, np.ones(point.size, dtype=bool), ratio, lambda limit, lines: host.doubted(limit, lines, survey)
+    )
+    return host.shaped(found, point.shape, survey)
 
 
 def _check(ratio: int) -> None:
@@ -165,6 +171,20 @@ class _Callable:
         (shape,) = shapes
         return np.stack([np.full(shape, np.nan) if answer is None else answer for answer in found])
 
+    def doubted(self, limit: Limit, lines: Lines, survey: Survey, order: int = 1) -> Limit:
+        """The limit, unresolved where f stands still along a line and jumps further away, as if terms cancelled in it."""
+        still = np.where((limit.status == Status.OK) & (limit.value == 0), lines.idle(), np.nan)
+        if not np.isfinite(still).any():
+            return limit
+        steepest, evaluations = hidden(self, survey.x, lines.directions, still, order)
+        survey.evaluations += evaluations
+        if not steepest:
+            return limit
+        bound = np.where(np.isfinite(still), np.fmax(limit.bound, steepest), limit.bound)
+        status = np.where(np.isfinite(still), Status.UNRESOLVED, limit.status).astype(object)
+        self.reason = self.reason or "f stands still around x and jumps further away, as if large terms cancelled in it"
+        return replace(limit, bound=bound, status=status)
+
     def shaped(self, limit: Limit, shape: tuple[int, ...], survey: Survey) -> Derivative:
         """The limits, of shape (n, m), as arrays of shape y + x."""
         parts = {name: np.moveaxis(getattr(limit, name), 0, -1).reshape(self.output + shape) for name in FIELDS}
@@ -182,11 +202,13 @@ class FiniteDifference:
 
     Args:
         ratio: As for `derivative`.
+        most_inputs: More of them are not moved one by one: a gradient, a vjp or an hvp is then answered by a sketch.
+        seconds: How long directions may be added to a sketch that only serve to name wrong entries.
     """
 
-    def __init__(self, ratio: int = 8) -> None:
+    def __init__(self, ratio: int = 8, most_inputs: int = MAX_INPUTS, seconds: float = 20.0) -> None:
         _check(ratio)
-        self.ratio = ratio
+        self.ratio, self.most_inputs, self.seconds = ratio, most_inputs, seconds
 
     def open(self, device: str) -> Mapping[str, Any]:
         """Nothing to set.
@@ -196,7 +218,10 @@ class FiniteDifference:
         """
         if device != "cpu":
             raise DeviceMissing(f"NumPy has no {device!r}")
-        return {"device_name": "cpu", "arithmetic": "float64", "ratio": self.ratio}
+        return {
+            "device_name": "cpu", "arithmetic": "float64", "ratio": self.ratio, "most_inputs": self.most_inputs,
+            "seconds": self.seconds,
+        }  # fmt: skip
 
     def versions(self) -> Mapping[str, str]:
         """Of NumPy and SciPy."""
@@ -208,4 +233,6 @@ class FiniteDifference:
         Raises:
             Unsupported: The question is too large, or has no meaning for complex numbers.
         """
+        if is_large(query, program, self.most_inputs):
+            return Large(query, program, self.ratio, self.seconds).estimate()
         return Questioned(query, program, self.ratio).estimate()

@@ -211,7 +211,7 @@ class _Runs:
             chooser = np.random.default_rng([int(self.query.digest, 16), 1])
             rows = np.sort(chooser.choice(self.rows, limit, replace=False))
         answer = self._answers()
-        squares = {key: np.zeros((len(rows), *a.shape[1:])) for key, a in answer.items()}
+        norms = {key: np.zeros((len(rows), *a.shape[1:])) for key, a in answer.items()}
         finite = {key: np.zeros((len(rows), *a.shape[1:]), int) for key, a in answer.items()}
         # One entry of the leading axis for each replay of each row, as many at a time as fit.
         fit = max(1, CHUNK // size)
@@ -219,17 +219,17 @@ class _Runs:
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             for done in range(0, replays, some):
-                self._replay(rows[part], part, min(some, replays - done), answer, squares, finite)
+                self._replay(rows[part], part, min(some, replays - done), answer, norms, finite)
         notes: dict[str, Any] = {"replays": replays}
         notes["dropped"] = max((int(replays - count.min(initial=replays)) for count in finite.values()), default=0)
-        sigma = {key: self._sigma(squares[key], finite[key], replays) for key in answer}
+        sigma = {key: self._sigma(norms[key], finite[key], replays) for key in answer}
         if len(rows) < self.rows:
             sigma = {key: np.broadcast_to(s.max(0), answer[key].shape) for key, s in sigma.items()}
             notes["rows"] = f"{len(rows)} of {self.rows}; the others have the largest sigma of these"
         return self._estimate(answer, sigma, notes)
 
-    def _sigma(self, squares: Array, finite: Array, replays: int) -> Array:
-        found = np.sqrt(squares / np.maximum(finite, 1)) * self.replay.shrink
+    def _sigma(self, norms: Array, finite: Array, replays: int) -> Array:
+        found = norms / np.sqrt(np.maximum(finite, 1)) * self.replay.shrink
         return np.where(finite * 2 >= replays, found, np.inf)
 
     def _seeds(self, rows: Array, times: int) -> dict[str, Array]:
@@ -263,15 +263,15 @@ class _Runs:
 
     def _replay(
         self, rows: Array, part: slice, times: int, answer: Mapping[str, Array],
-        squares: Mapping[str, Array], finite: Mapping[str, Array],
+        norms: Mapping[str, Array], finite: Mapping[str, Array],
     ) -> None:  # fmt: skip
-        """Adds some replays to the sums, component by component, except where they aren't finite."""
+        """Adds some replays to the norms, component by component, except where they aren't finite."""
         for key, found in self._run(self.replay, rows, times).items():
             right = answer[key][rows]
             # An infinity that every rounding agrees on is no loss; one that a rounding contradicts is.
             kept = (found == right) | (np.isfinite(found) & np.isfinite(right))
             deviation = np.where(kept & (found != right), np.abs(found - right), 0)
-            squares[key][part] += np.square(deviation).sum(0)
+            norms[key][part] = np.hypot(norms[key][part], _norm(deviation))
             finite[key][part] += kept.sum(0)
 
     def _estimate(self, answer: Mapping[str, Array], sigma: Mapping[str, Array], notes: dict[str, Any]) -> Estimate:
@@ -297,6 +297,14 @@ class _Runs:
     def _shape(self, key: str) -> tuple[int, ...]:
         shapes = {name: array.shape for name, array in self.query.inputs.items()}
         return self.query.operator.shape(key, shapes, self.plan.y)
+
+
+def _norm(deviation: Array) -> Array:
+    """The root of the sum of squares over the first axis; the squares of tiny deviations would vanish."""
+    largest = deviation.max(0, initial=0)
+    scale = np.where(largest > 0, largest, 1)
+    found: Array = largest * np.sqrt(np.square(deviation / scale).sum(0))
+    return found
 
 
 def _wide(array: Array) -> Array:

@@ -2,8 +2,9 @@
 
 A function and a derivative of it enter, as callables or arrays; a `Projection` leaves: whether <u, J v> is what the
 ladder of finite differences says, for a few random directions u and v, how large an error may still be, and, where one
-was seen, which entries are wrong. The cost is that of some 45 evaluations of f for each projection, whatever the
-size, and of as many again for each halving in the search of a wrong entry.
+was seen, which entries are wrong. The cost is that of some 34 evaluations of f for two projections, whatever the size,
+where f settles at once; 45 for each of them where it doesn't, and 20 or 45 for each halving in the search of a wrong
+entry.
 
 The directions have entries of sign x U(0.5, 1.5). A single wrong entry is multiplied by 0.25 or more and can't hide, as
 it does behind small entries of a Gaussian; a pair of opposite errors doesn't cancel, as it does for every second
@@ -25,9 +26,9 @@ from gradbench.query import Array
 from gradbench.reference.differences.bisection import Gap
 from gradbench.reference.differences.contraction import DTYPES, Answer
 from gradbench.reference.differences.culprit import Search, Wrong
-from gradbench.reference.differences.direction import direction
 from gradbench.reference.differences.probe import LEVELS
 from gradbench.reference.differences.subject import Fault, Layout, Slope, Subject
+from gradbench.sketch import direction
 
 KINDS: Final = {
     "kink": "f has a kink there",
@@ -91,6 +92,7 @@ class Projection:
         visible: An error in one entry alone that is larger can't have been missed; infinite if any can.
         grain: The directions are multiples of it.
         sides: 1 if only the input is projected, 2 if the output is as well.
+        weight: Of f's answer in the projections, where that is one number.
     """
 
     outcome: Outcome
@@ -104,6 +106,7 @@ class Projection:
     visible: float = math.inf
     grain: float = 0.0
     sides: int = 1
+    weight: float = 1.0
 
     @property
     def projections(self) -> int:
@@ -115,12 +118,12 @@ class Projection:
 
         The model: the error E is there before the directions are drawn, and the ladder's bounds hold. A projection
         misses E if |u E v| <= t, its tolerance and bound together. Given the rest, v_j a is spread evenly over
-        ±[a/2, 3a/2], so that |v E| <= t has at most probability t/a; and (t/a)(1 + log(a/t)) if there is a u too.
+        ±[a/2, 3a/2], so that |v E| <= t has at most probability t/a; and (t/a)(1 + log(a/t)) if u is random too.
         Projections are independent. Of an error in one entry alone it is 0 once that is more than `visible`.
         """
         chance = 1.0
         for probe in self.probes:
-            part = min(1.0, (probe.tolerance + probe.bound) / size) if size > 0 else 1.0
+            part = min(1.0, (probe.tolerance + probe.bound) / (size * self.weight)) if size > 0 else 1.0
             part = part if math.isfinite(part) else 1.0
             if self.sides == 2 and part > 0:
                 part *= 1 - math.log(part)
@@ -146,7 +149,7 @@ def check(
     """Whether a derivative of f at x is what values of f say, by projections.
 
     One of `gradient`, `vjp` and `jvp` is given. What f or the derivative gets wrong by itself is in the answer.
-    The ladders are one call of f up to some 10,000 entries; beyond, it is several, of 8 MB or of one point.
+    The ladders are one call of f up to some 8,000 entries; beyond, it is several, of 2 MB or of one point.
 
     Args:
         f: Takes points of shape (B, *x), or arrays of shape (B, *part) by name, and answers with an array of
@@ -158,8 +161,8 @@ def check(
         seed: Another one gives other directions. An error that was missed is missed again with the same seed.
         projections: How many.
         names: The most wrong entries to name; 0 to search for none.
-        ratio: As for `derivative`: 33, 45 or 79 evaluations each. Where some entries of x are close to 0 the ladder is
-            long, and 33 evaluations see an error ten times as large as 45 do.
+        ratio: As for `derivative`: 33, 45 or 79 evaluations each, where a short ladder isn't enough. Where some entries
+            of x are close to 0 the ladder is long, and 33 evaluations see an error ten times as large as 45 do.
         vectorized: False if f takes one point of shape x and answers with y.
         dtype: In which the derivative was computed, at an x that it holds exactly: directions are made of numbers it
             holds as well, and arrive in it.
@@ -198,13 +201,12 @@ class _Check:
         self.subject, self.answer, self.seed = subject, answer, seed
         self.search = Search(subject, answer, names)
         n, m = subject.point.size, subject.size
-        self.directions = [
-            (
-                np.ones(m) if answer.kind == "gradient" else direction(f"{seed}:{i}:u", m, answer.digits),
-                direction(f"{seed}:{i}:v", n, answer.digits),
-            )
-            for i in range(projections)
+        # One number needs one weight, by which its derivative is asked for once.
+        weights = [np.ones(m)] if answer.kind == "gradient" else [direction(f"{seed}:0:u", m, answer.digits)]
+        weights += [
+            weights[0] if m == 1 else direction(f"{seed}:{i}:u", m, answer.digits) for i in range(1, projections)
         ]
+        self.directions = [(u, direction(f"{seed}:{i}:v", n, answer.digits)) for i, u in enumerate(weights)]
 
     def result(self) -> Projection:
         """What there is to say."""
@@ -232,7 +234,8 @@ class _Check:
             more=self.search.more,
             visible=min(least, default=math.inf),
             grain=2.0**-self.answer.digits,
-            sides=1 if self.answer.kind == "gradient" else 2,
+            sides=1 if self.subject.size == 1 else 2,
+            weight=abs(float(u[0, 0])) if self.subject.size == 1 else 1.0,
         )
         return Projection(**{**result.__dict__, "sentence": _praise(result)}) if not sentence else result
 

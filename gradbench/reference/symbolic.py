@@ -134,14 +134,14 @@ def _column(point: Vicinity, i: int) -> list[Component]:
     if not isinstance(point.start[i], mp.mpc):
         return along
     across = point.derivative([point.towards((i, "i"), {i: mp.mpc(0, 1)})])
-    if point.query.operator is Operator.JACOBIAN:
+    if point.query.operator in {Operator.JACOBIAN, Operator.PARTIAL}:
         if all(
             abs(b.centre - mp.mpc(0, 1) * a.centre) <= mp.ldexp(abs(a.centre), -60)
             for a, b in zip(along, across, strict=True)
         ):
             return along
         if any(mp.im(value) != 0 for value in point.zero()):
-            raise Unsupported("the Jacobian of a complex function that is not holomorphic")
+            raise Unsupported(f"the {point.query.operator} of a complex function that is not holomorphic")
     return [joined([(1, a), (mp.mpc(0, -1), b)]) for a, b in zip(along, across, strict=True)]
 
 
@@ -170,7 +170,7 @@ def _fits(point: Vicinity, columns: Sequence[Sequence[Component]]) -> Callable[[
 
 
 def _hessian(point: Vicinity) -> dict[str, list[Component]]:
-    if point.is_complex:
+    if point.in_plane:
         raise Unsupported("second derivatives of complex functions")
     table: dict[tuple[int, int], Component] = {}
     for i in range(point.count):
@@ -193,9 +193,9 @@ def _partial(point: Vicinity) -> list[Component]:
         raise Unsupported(f"a partial derivative by {wrong[0]!r}, which is an array")
     if not orders:
         return point.value()
-    if point.is_complex and sum(orders.values()) > 1:
+    if point.in_plane and sum(orders.values()) > 1:
         raise Unsupported("higher derivatives of complex functions")
-    if point.is_complex:
+    if point.in_plane:
         (name,) = orders
         return _column(point, point.places[name].start)
     return point.derivative([point.entry(point.places[name].start, n) for name, n in orders.items()])

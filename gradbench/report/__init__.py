@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from gradbench.judge import Verdict
 
-NAMES = {"html": "index.html", "csv": "results.csv", "junit": "junit.xml", "json": "results.json"}
+NAMES = {
+    "html": "index.html",
+    "csv": "results.csv",
+    "junit": "junit.xml",
+    "json": "results.json",
+    "coverage": "coverage.csv",
+}
 
 
 def write(run: Run, verdicts: Sequence[Verdict], folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -31,6 +37,7 @@ def write(run: Run, verdicts: Sequence[Verdict], folder: Path, formats: Sequence
         "csv": plain.csv,
         "junit": junit.render,
         "json": plain.json,
+        "coverage": plain.coverage,
     }
     written = []
     for name in formats:

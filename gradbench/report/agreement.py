@@ -3,7 +3,8 @@
 Verdicts enter; counts for each pair of columns leave. Two arrays agree if no component of one is further from the
 other's than the tolerances of both together, the tolerance being the one that judges each by the truth (for finite
 differences their own error bar); NaN agrees with NaN and an infinity with itself. Where no reference could answer, the
-tolerance is that of the median of the answers. An answer of None is not compared.
+tolerance is that of the median of the answers. An answer of None is not compared. Complex derivatives are compared in one
+convention, whichever the targets keep (see `conjugation`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _count(found: Agreement, query: str, key: str, where: Sequence[int], same: A
 def _compared(members: Sequence[Verdict], key: str) -> Iterator[tuple[list[Verdict], Array | None]]:
     """The members that answered, and which pairs of them agree; None where all do."""
     group = [v for v in members if v.record.answer.get(key) is not None]
-    answers: list[Any] = [v.record.answer[key] for v in group]
+    answers: list[Any] = [v.normalised(key) for v in group]
     if len(group) < 2:
         return
     first = answers[0]

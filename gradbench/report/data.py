@@ -154,6 +154,7 @@ class _Tables:
         directions = {f"tangent of {name}": array for name, array in (query.tangents or {}).items()}
         if query.cotangent is not None:
             directions["cotangent"] = query.cotangent
+        directions |= {f"cotangent of {key}": w for key, w in zip(query.outputs, query.cotangents, strict=False)}
         named = chain(((0, *item) for item in given.items()), ((1, *item) for item in directions.items()))
         place = question.place.rpartition(":")[2]
         keys = query.keys

@@ -19,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from gradbench import __version__
+from gradbench.conventions import KINDS
 from gradbench.judge import Verdict
 from gradbench.record import Run
 from gradbench.report import data, figures, overview, words
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 FOLDER: Final = Path(__file__).parent / "page"
 SCRIPTS: Final = ("store.js", "state.js", "grid.js", "case.js", "page.js")
 """The programs of the page, in the order in which they need each other."""
+STYLES: Final = ("style.css", "explanation.css")
+EXPLANATIONS: Final = Markup("<!-- explanations -->")
+"""Where the explanations of cases are put in, of which a run has none."""
 
 
 def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
@@ -40,11 +44,11 @@ def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
     labels = {column.environment: column.label for column in found}
     agreed = agreement(verdicts, found)
     times = figures.times(frame, labels)
-    style = Markup(_file("style.css"))  # noqa: S704  # our own file
+    style = styles()
     # One function around them all keeps every name of ours out of the window.
     script = Markup('"use strict";\n(() => {\n' + "\n".join(map(_file, SCRIPTS)) + "\n})();\n")  # noqa: S704
-    template = _environment().get_template("report.html.j2")
-    return template.render(
+    return filled(
+        "report.html.j2",
         run=run,
         runs=overview.runs(run),
         version=__version__,
@@ -66,11 +70,25 @@ def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
         times=times,
         ticks=figures.axis(times),
         cheap=figures.CHEAP,
+        coverage=overview.covered(verdicts, found),
+        conventions=overview.conventions(verdicts),
+        meanings_of_conventions=KINDS,
         style=style,
         script=script,
-        policy=_policy(style, script),
+        policy=policy(style, script),
+        explanations=EXPLANATIONS,
         packed=data.packed(data.tables(verdicts, frame, found, agreed) | {"symbols": SYMBOLS}),
     )
+
+
+def styles() -> Markup:
+    """The style of every page of ours."""
+    return Markup("".join(map(_file, STYLES)))  # noqa: S704  # our own files
+
+
+def filled(template: str, **facts: Any) -> str:
+    """A template with its facts filled in, every text escaped."""
+    return _environment().get_template(template).render(**facts)
 
 
 def _file(name: str) -> str:
@@ -90,7 +108,7 @@ def _environment() -> jinja2.Environment:
         "seconds": words.seconds,
         "brief": words.brief,
         "percent": words.percent,
-        "address": _address,
+        "address": address,
         "place": _place,
     }
     environment.globals |= {"bars": figures.bars}
@@ -102,7 +120,7 @@ def _visible(value: Any) -> Any:
     return words.shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _address(view: Mapping[str, str | Sequence[str]]) -> str:
+def address(view: Mapping[str, str | Sequence[str]]) -> str:
     """A view as the part of an address after the hash, in the names that the page shows."""
     words_of = {key: [value] if isinstance(value, str) else value for key, value in view.items()}
     return f"#{urlencode([(key, words.shown(word)) for key, found in words_of.items() for word in found])}"
@@ -114,13 +132,13 @@ def _place(value: float, low: float, high: float, width: float) -> float:
     return round(width * min(max(share, 0.0), 1.0), 1)
 
 
-def _policy(style: str, script: str) -> str:
-    """What the page may do: use this style and this script, and nothing else in the world."""
+def policy(style: str, script: str = "") -> str:
+    """What a page may do: use this style and this script, and nothing else in the world."""
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     rules = {
         "default-src": "'none'",
         "style-src": f"'sha256-{digests[0]}'",
-        "script-src": f"'sha256-{digests[1]}'",
+        "script-src": f"'sha256-{digests[1]}'" if script else "'none'",
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",

@@ -72,7 +72,7 @@ _SIGNS: Final = {
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arsinh", "acosh": "arcosh", "atanh": "artanh",
     "atan2": "atan2", "sign": "sgn", "maximum": "max", "minimum": "min", "gamma": "Γ", "digamma": "ψ", "zeta": "ζ",
     "ndtr": "Φ", "trace": "tr", "log2": ("log", "2"), "log10": ("log", "10"), "j0": ("J", "0"), "j1": ("J", "1"),
-    "i0": ("I", "0"), "i1": ("I", "1"), "expm": "exp",
+    "i0": ("I", "0"), "i1": ("I", "1"), "expm": "exp", "real": "Re", "imag": "Im", "angle": "arg",
 }  # fmt: skip
 """What a function is called in mathematics, with its index."""
 
@@ -265,6 +265,9 @@ class _Setter:
 
     def set_cbrt(self, arrays: Sequence[_Piece]) -> _Piece:
         return _Piece(f"<mroot>{_row(arrays[0])}<mn>3</mn></mroot>")
+
+    def set_conj(self, arrays: Sequence[_Piece]) -> _Piece:
+        return _Piece(f'<mover>{_row(arrays[0])}<mo stretchy="true">‾</mo></mover>')
 
     def set_inv(self, arrays: Sequence[_Piece]) -> _Piece:
         return _raised(arrays[0], "<mrow><mo>−</mo><mn>1</mn></mrow>")

@@ -11,10 +11,14 @@ from typing import Any, Final
 
 import pandas as pd
 
+from gradbench.conventions import Convention
+from gradbench.conventions import conventions as measured
 from gradbench.crosscheck import crosscheck
 from gradbench.judge import WORST, Ruling, Verdict
+from gradbench.primitives import VOCABULARY
 from gradbench.record import Run
 from gradbench.report.columns import Column
+from gradbench.report.coverage import coverage, holes, shares
 from gradbench.report.words import brief
 from gradbench.table import failures
 
@@ -100,6 +104,31 @@ def clashes(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         where = f"{query.operator}, {query.dtype}, point {question.point}"
         rows.append({"clash": clash, "case": question.case, "where": where})
     return {"rows": rows, "answers": len(broken)}
+
+
+def covered(verdicts: Sequence[Verdict], columns: Sequence[Column]) -> dict[str, Any]:
+    """What was answered at all: a row of counts for each primitive, by topic; and the holes with their reasons."""
+    frame = coverage(verdicts)
+    counts = shares(frame)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for word in VOCABULARY.values():
+        cells = [counts.get((word.name, column.environment)) for column in columns]
+        if any(cells):
+            rows.setdefault(word.topic, []).append({"primitive": word.name, "cells": cells})
+    return {
+        "columns": columns,
+        "labels": {column.environment: column.label for column in columns},
+        "primitives": list(rows.items()),
+        "holes": holes(frame),
+    }
+
+
+def conventions(verdicts: Sequence[Verdict]) -> list[tuple[str, list[Convention]]]:
+    """The measured conventions, by what is asked for."""
+    found: dict[str, list[Convention]] = {}
+    for one in measured(verdicts):
+        found.setdefault(one.kind, []).append(one)
+    return list(found.items())
 
 
 def findings(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Any]:

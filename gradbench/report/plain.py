@@ -27,6 +27,15 @@ def csv(_run: Run, _verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
+def coverage(_run: Run, verdicts: Sequence[Verdict], _frame: pd.DataFrame) -> str:
+    """What was answered at all, as CSV: a row for each primitive, target, operator and number format."""
+    from gradbench.report.coverage import coverage as covered
+
+    found = covered(verdicts)
+    found["reason"] = found["reason"].map(harmless)
+    return str(found.to_csv(index=False, lineterminator="\n"))
+
+
 def harmless(text: object) -> object:
     """A text that no spreadsheet takes for a formula, and no terminal for a command."""
     if not isinstance(text, str):

@@ -166,7 +166,8 @@ def show_case(case: Case) -> str:
         statics = [f"{key}={value!r}" for key, value in node.statics]
         call = f"{node.primitive}({', '.join([*map(word, node.arguments), *statics])})"
         lines.append(f"    {names[len(case.program.names) + i]} = {call}")
-    lines += [f"    return {word(case.program.output)}", "", "points"]
+    returned = ", ".join(word(argument) for _, argument in case.program.outputs)
+    lines += [f"    return {returned}", "", "points"]
     for point in case.points:
         values = ", ".join(f"{name} = {array.tolist()}" for name, array in {**point.inputs, **point.constants}.items())
         lines.append(f"    {point.number}: {values}")

@@ -7,6 +7,7 @@ answer is the middle of the one-sided derivatives and the radius reaches to both
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,7 @@ from gradbench.record import Status
 from gradbench.reference.balls.lift import Balls
 
 arb: Final = flint.arb
+_CERTIFIED, _KINK = str(Status.CERTIFIED), str(Status.KINK)
 SHARE: Final = 7
 """A radius is small enough below 2⁻⁷ ulp, which is less than a hundredth."""
 
@@ -37,6 +39,7 @@ class Format:
     floor: Any
 
     @classmethod
+    @functools.cache
     def of(cls, dtype: np.dtype[Any]) -> Format:
         """The format of a real dtype."""
         info = ml_dtypes.finfo(dtype)
@@ -75,26 +78,30 @@ class Cells:
     left: Balls
     right: Balls
     outer: Balls
+    _written: tuple[Array, Array, Array] | None = None
 
     @classmethod
     def of(cls, balls: Balls) -> Cells:
         """Components that are what their balls say."""
-        status = np.full(balls.shape, str(Status.CERTIFIED), "U11")
+        status = np.full(balls.shape, _CERTIFIED, "U11")
         return cls(balls.copy(), status, *(balls.copy() for _ in range(3)))
 
     def missing(self, format: Format) -> int:
         """How many more digits the worst component needs, roughly; 0 if all are settled, and 1 if nobody knows."""
         worst = 0
-        loose = ~np.asarray(np.frompyfunc(format.tight, 1, 1)(self.balls)).astype(bool)
-        for i in np.flatnonzero(loose | (self.status != Status.CERTIFIED)):
+        # At most times all are tight, which their numbers tell; these are written down next anyway.
+        self._written = answer, _, radius = written_down(self.balls)
+        tight = (radius <= np.ldexp(abs(answer), -format.digits - SHARE - 2)) & (self.status == _CERTIFIED)
+        for i in () if tight.all() else np.flatnonzero(~tight):
             word, left, right = self.status.flat[i], self.left.flat[i], self.right.flat[i]
-            parts = [self.balls.flat[i]] if word == Status.CERTIFIED else [left, right]
+            parts = [self.balls.flat[i]] if word == _CERTIFIED else [left, right]
             if not _settled(format, word, *parts):
                 worst = max(worst, 1, *(format.missing(ball) for ball in parts))
         return worst
 
     def put(self, index: Any, status: Status, left: Any, right: Any) -> None:
         """Says what is known of one component from both sides of it."""
+        self._written = None
         self.status[index], self.left[index], self.right[index] = str(status), left, right
         if status is Status.CERTIFIED:
             self.balls[index] = left if left is right else left.union(right)
@@ -103,16 +110,21 @@ class Cells:
 
     def published(self, format: Format) -> tuple[Array, dict[str, Array], Array]:
         """Answer, margins and status; margins at kinks only if there are any."""
-        kinks = self.status == Status.KINK
-        enclosed = self.balls.copy()
-        enclosed[kinks] = _HULL(self.left[kinks], self.right[kinks])
-        answer, tail, radius = (np.asarray(part, np.float64) for part in _WRITTEN(enclosed))
+        kinks = self.status == _KINK
+        has_kinks = kinks.any()
+        if has_kinks:
+            enclosed = self.balls.copy()
+            enclosed[kinks] = _HULL(self.left[kinks], self.right[kinks])
+            self._written = written_down(enclosed)
+        answer, tail, radius = self._written or written_down(self.balls)
         status = self.status.copy()
-        loose = ~np.asarray(np.frompyfunc(format.tight, 1, 1)(self.balls)).astype(bool)
-        for i in np.flatnonzero(loose & (status == Status.CERTIFIED)):
-            status.flat[i] = _worded(answer.flat[i], radius.flat[i])
+        narrow = radius <= abs(answer)
+        # A tight ball may still be wider than its middle, where both are next to nothing.
+        for i in () if narrow.all() else np.flatnonzero(~narrow & (status == _CERTIFIED)):
+            if not format.tight(self.balls.flat[i]):
+                status.flat[i] = _worded(answer.flat[i])
         margin = {"tail": tail, "radius": radius}
-        if kinks.any():
+        if has_kinks:
             margin |= self._sides(status, answer)
         return answer, margin, status
 
@@ -133,11 +145,9 @@ def _settled(format: Format, status: str, *parts: Any) -> bool:
     return status == Status.SINGULAR or all(format.tight(part) for part in parts)
 
 
-def _worded(answer: float, radius: float) -> str:
-    """The status of a component that is proved, but not narrowly."""
-    if math.isnan(answer):
-        return str(Status.UNDECIDED)
-    return str(Status.UNRESOLVED if radius > abs(answer) else Status.CERTIFIED)
+def _worded(answer: float) -> str:
+    """The status of a component whose radius is larger than itself, or infinite."""
+    return str(Status.UNDECIDED if math.isnan(answer) else Status.UNRESOLVED)
 
 
 def up(ball: Any) -> float:
@@ -164,5 +174,28 @@ def written(ball: Any) -> tuple[float, float, float]:
     return centre, tail, up((rest - arb(tail)).abs_upper())
 
 
-_WRITTEN: Final = np.frompyfunc(written, 1, 3)
+def written_down(array: Balls) -> tuple[Array, Array, Array]:
+    """As `written`, for an array of balls: all at once where their numbers are neither huge nor tiny.
+
+    At 53 bits what is left over from the centre is a float64 and a radius, and the radius, of 30 bits, is one too.
+    """
+    flat = array.ravel()
+    found = np.empty((3, flat.size))
+    found[0] = flat
+    centre = found[0] if np.isfinite(found[0]).all() else np.nan_to_num(found[0])
+    with flint.ctx.workprec(53):
+        rest = flat - centre.astype(object)
+    found[1], found[2] = rest, _RADIUS(rest)
+    sizes = abs(found)
+    plain = (sizes > _TINY) & (sizes < 1 / _TINY)
+    for i in () if plain.all() else np.flatnonzero(~plain.all(axis=0)):
+        if not (rest[i].is_zero() and sizes[0, i] < 1 / _TINY):
+            found[:, i] = written(flat[i])
+    centre, tail, radius = (np.asarray(part.reshape(array.shape)) for part in found)
+    return centre, tail, radius
+
+
+_RADIUS: Final = np.frompyfunc(arb.rad, 1, 1)
+_TINY: Final = 2.0**-900
+"""Numbers between this and one over it are written down all at once; float64 ends at some 2⁻¹⁰⁷⁴."""
 _HULL: Final = np.frompyfunc(arb.union, 2, 1)

@@ -21,10 +21,10 @@ from gradbench.errors import Unsupported
 from gradbench.record import Status
 from gradbench.reference.balls.cells import Cells
 from gradbench.reference.balls.interpolation import interpolation
-from gradbench.reference.balls.lift import Balls, boxed, filled, lift, zeros
+from gradbench.reference.balls.lift import Balls, boxed, filled, finite, lift, zeros
 from gradbench.reference.balls.onesided import Slope, Slopes, inner, weighted
 from gradbench.reference.balls.problem import Vector
-from gradbench.reference.balls.settlement import PROBES, Settlement, each, may_be_one
+from gradbench.reference.balls.settlement import PROBES, Settlement, may_be_one
 from gradbench.reference.balls.sweep import Sweep, blame
 
 arb: Final = flint.arb
@@ -50,7 +50,7 @@ class Certificate(Settlement):
     def _value(self) -> dict[str, Cells]:
         found, sweep = self.problem.value()
         cells = Cells.of(found)
-        bad = ~each(lambda ball: ball.is_finite(), found)
+        bad = ~finite(found)
         if bad.any():
             cells.status[bad] = str(blame(sweep, len(sweep.program.nodes)))
 
@@ -106,9 +106,7 @@ class Certificate(Settlement):
         for index, slope in np.ndenumerate(found):
             cells.put(index, slope.status, slope.left, slope.right)
             cells.outer[index] = slope.left.union(slope.right)
-        smooth = not (sweep.edges or sweep.hulls) and all(
-            ball.is_finite() for row in back.values() for ball in row.flat
-        )
+        smooth = not (sweep.edges or sweep.hulls) and all(finite(row).all() for row in back.values())
         if not smooth and sum(self.problem.sizes.values()) > 1:
             self._additive(cells, tangents, found, sweep)
 
@@ -166,7 +164,7 @@ class Certificate(Settlement):
             back = {f"{a},{b}": filled((*shapes[a], *shapes[b]), _NAN) for a in shapes for b in shapes}
             _, sweep = self.problem.value()
         cells = {key: Cells.of(array) for key, array in back.items()}
-        loose = self.problem.program.unconnected()
+        loose = self.problem.passes.unconnected
         opened = {
             key: self.opened(
                 one, sweep, filled(self.problem.shape, 1), connected=not loose.intersection(key.split(","))
@@ -216,7 +214,7 @@ class Certificate(Settlement):
 
         def check() -> None:
             weights = self.drawn(self.problem.shape)
-            other = None if sweep.edges else self.problem.nested(orders, weights)
+            other = None if sweep.edges or not self.is_light else self.problem.nested(orders, weights)
             if other is not None:
                 self.overlap(other, weighted(np.asarray(found, object), weights).right)
 

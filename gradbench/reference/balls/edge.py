@@ -18,6 +18,7 @@ from gradbench.reference.balls.enclosure_linalg import OPS
 from gradbench.reference.balls.lift import FALSE, TRUE, Balls, lift, truths
 
 _HALF: Final = lift(0.5)
+_ZERO: Final = lift(0)
 
 
 def _any(f: Callable[..., bool], *arrays: Any) -> bool:
@@ -96,6 +97,7 @@ EDGES: Final[dict[str, Callable[..., bool]]] = {
     "round": lambda x: _any(_holds_whole, lift(x) + _HALF),
     "remainder": lambda x1, x2: _any(_holds_whole, lift(x1) / lift(x2)),
     "sign": lambda x: _any(lambda ball: ball.contains(0), x),
+    "angle": lambda x: _any(lambda ball: ball.contains(0), x),
     "copysign": lambda _, x2: _any(lambda ball: ball.contains(0), x2),
     "where": _where,
     "pick": _pick,
@@ -112,11 +114,11 @@ EDGES: Final[dict[str, Callable[..., bool]]] = {
 """By primitive; one that isn't here is continuous wherever its slope is finite."""
 
 BOUNDS: Final[dict[str, Callable[..., bool]]] = {
-    "sqrt": lambda x: _any(lambda ball: not ball > 0, x),
+    "sqrt": lambda x: not np.all(lift(x) > _ZERO),
     "asin": lambda x: _any(lambda ball: not abs(ball) < 1, x),
     "acos": lambda x: _any(lambda ball: not abs(ball) < 1, x),
     "acosh": lambda x: _any(lambda ball: not ball > 1, x),
-    "entr": lambda x: _any(lambda ball: not ball > 0, x),
+    "entr": lambda x: not np.all(lift(x) > _ZERO),
 }
 """By primitive, whether the point may be at the end of where it is defined, although it has a value there."""
 

@@ -19,7 +19,7 @@ import flint
 import numpy as np
 
 from gradbench.reference.balls import enclosure_array, enclosure_linalg
-from gradbench.reference.balls.enclosure_array import root, square
+from gradbench.reference.balls.enclosure_array import root, square, squares
 from gradbench.reference.balls.lift import Balls, boxed, lift
 
 arb: Final = flint.arb
@@ -69,6 +69,12 @@ def _logaddexp(x: Any, y: Any) -> Any:
 
 def _sign(x: Any) -> Any:
     return x if x.is_nan() else x.sgn()  # arb's own of NaN is from -1 to 1
+
+
+def _angle(x: Any) -> Any:
+    if x.is_nan():
+        return x
+    return arb(0) if x >= 0 else arb.pi() if x < 0 else arb(0).union(arb.pi())
 
 
 def _atan2(y: Any, x: Any) -> Any:
@@ -236,8 +242,25 @@ def _power_of_arrays(x1: Any, x2: Any) -> Balls:
         y = exponent[()]
         if y.is_integer() and abs(y) <= 2**20:
             n = int(y.unique_fmpz())
+            if n == 2:
+                return squares(base)
             return boxed(np.frompyfunc(lambda x: whole_power(x, n), 1, 1)(base))
     return boxed(np.frompyfunc(power, 2, 1)(base, exponent))
+
+
+def _multiply(x1: Any, x2: Any) -> Balls:
+    """A reverse pass starts with many ones, all the same entry; by those nothing is multiplied."""
+    left, right = lift(x1), lift(x2)
+    if left.shape == right.shape:
+        if left.base is not None and _is_ones(left):
+            return right
+        if right.base is not None and _is_ones(right):
+            return left
+    return boxed(left * right)
+
+
+def _is_ones(x: Balls) -> bool:
+    return bool(x.size and not any(x.strides) and x.flat[0] == 1)
 
 
 def _gelu_of_array(x: Any, *, approximate: str = "none") -> Balls:
@@ -254,7 +277,7 @@ _METHODS: Final = {
 """Primitives that are a method of `arb`, in all their cases."""
 
 _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
-    "abs": abs, "sign": _sign, "square": square, "cbrt": cbrt, "reciprocal": lambda x: 1 / x, "exp2": lambda x: arb(2) ** x,
+    "abs": abs, "sign": _sign, "cbrt": cbrt, "reciprocal": lambda x: 1 / x, "exp2": lambda x: arb(2) ** x,
     "log2": lambda x: x.log_base(2), "log10": lambda x: x.log_base(10), "trunc": _trunc, "round": _round,
     "gammaln": _gammaln, "expit": expit, "logit": lambda x: x.log() - (-x).log1p(), "ndtr": ndtr,
     "log_ndtr": lambda x: ndtr(x).log(), "ndtri": _ndtri, "entr": _entr, "j0": lambda x: x.bessel_j(0),
@@ -263,7 +286,7 @@ _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
     "silu": lambda x: x * expit(x), "mish": lambda x: x * softplus(x).tanh(), "softplus": softplus,
     "softsign": _softsign, "log_sigmoid": lambda x: -softplus(-x),
     "hard_tanh": lambda x: clip(x, arb(-1), arb(1)), "hard_sigmoid": lambda x: _relu6(x + 3) / 6,
-    "hard_swish": lambda x: x * _relu6(x + 3) / 6,
+    "hard_swish": lambda x: x * _relu6(x + 3) / 6, "angle": _angle,
 }  # fmt: skip
 
 _BINARY: Final[dict[str, Callable[[Any, Any], Any]]] = {
@@ -276,9 +299,10 @@ _BINARY: Final[dict[str, Callable[[Any, Any], Any]]] = {
 ELEMENTWISE: Final[dict[str, Callable[..., Balls]]] = {
     "add": lambda x1, x2: boxed(lift(x1) + lift(x2)),
     "subtract": lambda x1, x2: boxed(lift(x1) - lift(x2)),
-    "multiply": lambda x1, x2: boxed(lift(x1) * lift(x2)),
+    "multiply": _multiply,
     "divide": lambda x1, x2: boxed(lift(x1) / lift(x2)),
     "power": _power_of_arrays,
+    "square": lambda x: squares(lift(x)),
     **{name: _each(getattr(arb, method)) for name, method in _METHODS.items()},
     **{name: _each(f) for name, f in _UNARY.items()},
     **{name: _each(f, 2) for name, f in _BINARY.items()},
@@ -287,6 +311,9 @@ ELEMENTWISE: Final[dict[str, Callable[..., Balls]]] = {
     "elu": _static(_elu, "alpha"),
     "celu": _static(lambda x, alpha: _hinge(x, lambda x: x, lambda x: alpha * (x / alpha).expm1()), "alpha"),
     "gelu": _gelu_of_array,
+    "real": lift,
+    "imag": lambda x: boxed(0 * lift(x)),
+    "conj": lift,
 }
 
 

@@ -52,7 +52,17 @@ def root(x: Any) -> Any:
     return x.sqrt() if x > 0 else x.nonnegative_part().sqrt()
 
 
-SQUARE: Final = np.frompyfunc(square, 1, 1)
+def squares(x: Balls) -> Balls:
+    """As `square`, for an array."""
+    found = boxed(x * x)
+    low = ~(found > _ZERO)
+    if low.any():
+        found[low] = _NONNEGATIVE(found[low])
+    return found
+
+
+_ZERO: Final = arb(0)
+_NONNEGATIVE: Final = np.frompyfunc(arb.nonnegative_part, 1, 1)
 ROOT: Final = np.frompyfunc(root, 1, 1)
 
 
@@ -95,6 +105,8 @@ def _normal(axis: Axes, rank: int) -> tuple[int, ...]:
 
 def _gathered(x: Balls, axis: Axes) -> Balls:
     """The axes put last and joined into one."""
+    if x.ndim == 1 and axis != ():
+        return x
     axes = _normal(axis, x.ndim)
     kept = [a for a in range(x.ndim) if a not in axes]
     moved = np.transpose(x, (*kept, *axes))
@@ -133,7 +145,7 @@ def _variance(x: Balls, correction: float = 0) -> Balls:
     left = arb(count) - arb(correction)
     if not left > 0:
         return filled(x.shape[:-1], arb("nan"))
-    return boxed(total(boxed(SQUARE(x - _mean(x)[..., None]))) / left)
+    return boxed(total(squares(x - _mean(x)[..., None])) / left)
 
 
 def _deviation(x: Balls, correction: float = 0) -> Balls:
@@ -142,7 +154,10 @@ def _deviation(x: Balls, correction: float = 0) -> Balls:
 
 def _shift(x: Balls) -> Balls:
     """A number near the largest along the last axis, kept as an axis of 1; which one doesn't matter."""
-    return boxed(_MID(boxed(MAX.reduce(boxed(_MID(x)), axis=-1))))[..., None]
+    sizes = np.asarray(x, np.float64)
+    if not (x.shape[-1] and np.isfinite(sizes).all()):
+        return boxed(_MID(boxed(MAX.reduce(boxed(_MID(x)), axis=-1))))[..., None]
+    return boxed(_MID(np.take_along_axis(x, sizes.argmax(axis=-1)[..., None], -1)))
 
 
 def _logsumexp(x: Balls) -> Balls:
@@ -159,7 +174,7 @@ def _norm(x: Balls, ord: float = 2) -> Balls:
     if math.isinf(ord):
         return (MAX if ord > 0 else MIN).reduce(sizes, axis=-1) if sizes.shape[-1] else total(sizes)
     if ord == 2:
-        return ROOT(total(boxed(SQUARE(x))))
+        return ROOT(total(squares(x)))
     exponent = arb(ord)
     powers = np.frompyfunc(lambda size: _power_of_size(size, exponent), 1, 1)(sizes)
     return np.frompyfunc(lambda size: _power_of_size(size, 1 / exponent), 1, 1)(total(boxed(powers)))

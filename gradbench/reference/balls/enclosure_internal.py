@@ -32,15 +32,16 @@ from gradbench.reference.balls.lift import Balls, balls, boxed, filled, lift, ze
 
 arb: Final = flint.arb
 _BOTH_SIGNS: Final = arb(0, 1)
-_SIDE: Final = np.frompyfunc(lambda x: 1 if x > 0 else -1 if x < 0 else 0, 1, 1)
+_ZERO: Final = arb(0)
 _UNION: Final = np.frompyfunc(arb.union, 2, 1)
 
 
 def pick(x: Any, above: Any, below: Any) -> Balls:
     """`above` where x > 0, `below` where x < 0, and their hull where x is 0 or may be."""
-    side, left, right = np.broadcast_arrays(np.asarray(_SIDE(lift(x))).astype(np.int8), lift(above), lift(below))
-    chosen = np.where(side > 0, left, right)
-    open_ = side == 0
+    by = lift(x)
+    is_above, is_below, left, right = np.broadcast_arrays(by > _ZERO, by < _ZERO, lift(above), lift(below))
+    chosen = np.where(is_above, left, right)
+    open_ = ~(is_above | is_below)
     if open_.any():
         chosen[open_] = _UNION(left[open_], right[open_])
     return chosen
@@ -248,7 +249,5 @@ OPS: Final[dict[str, Callable[..., Any]]] = {
     "cofactor": lambda x: stacked(cofactor, lift(x)),
     "eigh": _eigh,
     "svd": _svd,
-    "conj": lift,
-    "real": lift,
 }
 """The internal primitives, for balls."""

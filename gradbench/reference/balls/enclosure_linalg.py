@@ -15,15 +15,10 @@ import flint
 import numpy as np
 
 from gradbench.reference.balls import enclosure_array
-from gradbench.reference.balls.lift import Balls, balls, boxed, lift, zeros
+from gradbench.reference.balls.lift import Balls, balls, boxed, is_factor, lift, matrix, zeros
 
 arb: Final = flint.arb
 _HALF: Final = arb(0.5)
-
-
-def matrix(x: Balls) -> Any:
-    """A 2-d array of balls as an `arb_mat`."""
-    return flint.arb_mat(*x.shape, x.ravel().tolist())
 
 
 def array(x: Any) -> Balls:
@@ -36,7 +31,7 @@ def product(x1: Balls, x2: Balls) -> Balls:
     if 0 in (*x1.shape, *x2.shape):
         return zeros((x1.shape[0], x2.shape[1]))
     if x1.shape[1] == 1:
-        return x1 * x2
+        return lift(x1) * lift(x2)
     return array(matrix(x1) * matrix(x2))
 
 
@@ -57,7 +52,7 @@ def _empty(f: Callable[..., Balls], batch: tuple[int, ...], arrays: list[Balls])
 
 def matmul(x1: Any, x2: Any) -> Balls:
     """As NumPy's: vectors are rows or columns, stacks broadcast."""
-    left, right = lift(x1), lift(x2)
+    left, right = (x if is_factor(x) else lift(x) for x in (x1, x2))
     row, column = left.ndim == 1, right.ndim == 1
     found = stacked(product, left[None] if row else left, right[:, None] if column else right)
     return boxed(found[(..., *((0,) if row else (slice(None),)), *((0,) if column else (slice(None),)))])

@@ -6,6 +6,7 @@ balls has five answers rather than two, held in arrays of int8, so that shapes a
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Final
 
 import flint
@@ -26,6 +27,12 @@ TRUE: Final = 4
 
 _ball: Final = np.frompyfunc(flint.arb, 1, 1)
 _ARB: Final = flint.arb
+_FINITE: Final = np.frompyfunc(flint.arb.is_finite, 1, 1)
+
+
+def finite(array: Balls) -> Any:
+    """Which balls hold numbers alone: an array of booleans."""
+    return np.asarray(_FINITE(array)).astype(bool)
 
 
 def boxed(value: Any) -> Balls:
@@ -42,17 +49,45 @@ def lift(value: Any) -> Balls:
 
     Integers, booleans and floats of every width are taken at their value; -0.0 is 0.
     """
+    if type(value) is np.ndarray and value.dtype.hasobject:
+        return value
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if type(value) is np.ndarray:
-        if value.dtype == object:
-            return value
         if value.dtype == np.int8:
             return _from_truths(value)
         if value.dtype.kind not in "iub":  # bfloat16 has a kind of its own
             value = value.astype(np.float64)
         return boxed(_ball(value.astype(np.int64) if value.dtype.kind == "b" else value))
     return boxed(value)
+
+
+def is_factor(value: Any) -> bool:
+    """Whether it is a matrix of floats, which `matrix` takes as it is."""
+    return type(value) is np.ndarray and value.ndim == 2 and value.dtype == np.float64
+
+
+def matrix(x: Any) -> Any:
+    """A 2-d array of balls or floats as an `arb_mat`. One that can't be written to is converted once, if it lives on."""
+    whole = x if x.base is None else x.base
+    if whole.ndim == 2 and not whole.flags.writeable and x.size == whole.size:
+        if (x.shape, x.strides) == (whole.shape, whole.strides):
+            return _converted(whole)
+        if (x.shape, x.strides) == (whole.shape[::-1], whole.strides[::-1]):
+            return _converted(whole).transpose()
+    return flint.arb_mat(*x.shape, x.ravel().tolist())
+
+
+def _converted(x: Any) -> Any:
+    key = id(x)
+    if key not in _CONVERTED:
+        forgotten = weakref.ref(x, lambda _: _CONVERTED.pop(key, None))
+        _CONVERTED[key] = forgotten, flint.arb_mat(*x.shape, x.ravel().tolist())
+    return _CONVERTED[key][1]
+
+
+_CONVERTED: Final[dict[int, tuple[Any, Any]]] = {}
+"""Matrices by the identity of the arrays that they were, as long as those live."""
 
 
 def _from_truths(truths: Truths) -> Balls:

@@ -197,4 +197,5 @@ def weighted(slopes: Slopes, weights: Balls) -> Slope:
 
 def inner(x: Vector, y: Vector) -> Any:
     """The sum of the products of all components, as a ball."""
-    return sum((a * b for name in x for a, b in zip(lift(x[name]).flat, lift(y[name]).flat, strict=True)), arb(0))
+    products = [boxed(lift(x[name]) * lift(y[name])).ravel() for name in x]
+    return sum((np.add.reduce(entries) for entries in products if entries.size), arb(0))

@@ -16,9 +16,9 @@ import numpy as np
 
 from gradbench import shapes
 from gradbench.errors import Unsupported
-from gradbench.program import Program, Ref, resolve
+from gradbench.program import Program, Ref, references, resolve
 from gradbench.reference.balls.lift import Balls, boxed, filled, lift, zeros
-from gradbench.reference.balls.sweep import Deadline, Sweep
+from gradbench.reference.balls.sweep import Deadline, Route, Sweep
 from gradbench.reference.reverse.adjoint import adjoint, cotangents
 from gradbench.shapes import Spec
 
@@ -50,6 +50,7 @@ class Passes:
             for node in program.nodes
             if node.primitive in _CUBIC and isinstance(node.arguments[0], Ref)
         )
+        self._routes: dict[str, Route] = {}
 
     @functools.cached_property
     def reverse(self) -> Program:
@@ -58,7 +59,7 @@ class Passes:
         Raises:
             Unsupported: A primitive has no reverse rule.
         """
-        return adjoint(self.program, self.inputs, self.specs)
+        return adjoint(self.program, self.inputs, self.specs, exact=True)
 
     @functools.cached_property
     def seed(self) -> str:
@@ -69,12 +70,37 @@ class Passes:
     @functools.cached_property
     def twice(self) -> Program:
         """The reverse pass of the reverse pass, by the inputs."""
-        return adjoint(self.reverse, self.inputs, {**self.specs, self.seed: Spec(self.shape)})
+        return adjoint(self.reverse, self.inputs, {**self.specs, self.seed: Spec(self.shape)}, exact=True)
 
     @functools.cached_property
     def pushed(self) -> Program:
         """The reverse pass of the reverse pass, by the cotangent: the Jacobian-vector product."""
-        return adjoint(self.reverse, (self.seed,), {**self.specs, self.seed: Spec(self.shape)})
+        return adjoint(self.reverse, (self.seed,), {**self.specs, self.seed: Spec(self.shape)}, exact=True)
+
+    @functools.cached_property
+    def unconnected(self) -> frozenset[str]:
+        """The names that the output doesn't depend on."""
+        return self.program.unconnected()
+
+    @functools.cached_property
+    def factors(self) -> frozenset[str]:
+        """The constant matrices that nothing but matrix products use."""
+        matrices = {i for i, name in enumerate(self.program.names) if len(self.specs[name].shape) == 2}
+        others = [
+            ref for node in self.program.nodes if node.primitive != "matmul" for ref in references(node.arguments)
+        ]
+        others += [ref for _, output in self.program.outputs for ref in references(output)]
+        found = {self.program.names[i] for i in matrices - {ref.index for ref in others}}
+        return frozenset(found.difference(self.inputs))
+
+    def sweep(self, which: str = "program") -> Sweep:
+        """A new sweep over the function, or over one of the others by its name."""
+        if which not in self._routes:
+            program = getattr(self, which)
+            # The reverse pass of the reverse pass starts with the nodes of that; the others with the function's.
+            forward = len((self.reverse if which == "twice" else self.program).nodes)
+            self._routes[which] = Route(program, self.inputs, forward)
+        return Sweep(self._routes[which])
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +165,7 @@ class Problem:
 
     def value(self) -> tuple[Balls, Sweep]:
         """The function itself, and the sweep that found it."""
-        sweep = Sweep(self.program, self.inputs)
+        sweep = self.passes.sweep()
         return sweep.run(self.values, self.deadline)[""], sweep
 
     def output(self, sweep: Sweep) -> Balls:
@@ -151,12 +177,12 @@ class Problem:
 
     def pullback(self, cotangent: Balls) -> tuple[Vector, Sweep]:
         """The cotangent times the Jacobian, and the sweep that found it."""
-        sweep = Sweep(self.passes.reverse, self.inputs, len(self.program.nodes))
+        sweep = self.passes.sweep("reverse")
         return sweep.run({**self.values, self.passes.seed: cotangent}, self.deadline), sweep
 
     def jacobian(self) -> tuple[Vector, Sweep]:
         """Row by row; arrays of shape y + x."""
-        sweep = Sweep(self.passes.reverse, self.inputs, len(self.program.nodes))
+        sweep = self.passes.sweep("reverse")
         found = {name: zeros((*self.shape, *self.specs[name].shape)) for name in self.inputs}
         for row, index in enumerate(np.ndindex(*self.shape)):
             cotangent = zeros(self.shape)
@@ -169,9 +195,8 @@ class Problem:
 
     def pushforward(self, tangents: Vector) -> tuple[Balls, Sweep]:
         """The Jacobian times the tangents, by two reverse passes."""
-        seed, pushed = self.passes.seed, self.passes.pushed
-        values = {**self.values, seed: zeros(self.shape), **self._tangents(pushed, tangents)}
-        sweep = Sweep(pushed, self.inputs, len(self.program.nodes))
+        seed, sweep = self.passes.seed, self.passes.sweep("pushed")
+        values = {**self.values, seed: zeros(self.shape), **self._tangents(sweep.program, tangents)}
         return sweep.run(values, self.deadline)[seed], sweep
 
     def _tangents(self, program: Program, tangents: Vector) -> Vector:
@@ -180,7 +205,7 @@ class Problem:
 
     def curvature(self, tangents: Vector) -> tuple[Vector, Sweep]:
         """The Hessian times the tangents, for a function with one number as its answer."""
-        sweep = Sweep(self.passes.twice, self.inputs, len(self.passes.reverse.nodes))
+        sweep = self.passes.sweep("twice")
         values = {
             **self.values,
             self.passes.seed: filled(self.shape, 1),
@@ -211,7 +236,7 @@ class Problem:
         for name in (name for name, count in orders.items() for _ in range(count)):
             forward = len(program.nodes)
             try:
-                derived = adjoint(program, (name,), specs)
+                derived = adjoint(program, (name,), specs, exact=True)
             except Unsupported:
                 return None
             (word,) = cotangents(program, derived)
@@ -219,7 +244,7 @@ class Problem:
             program, seed, shape = derived, lift(1), ()
             if len(program.nodes) > _LONGEST:
                 return None
-        sweep = Sweep(program, self.inputs, forward)
+        sweep = Sweep(Route(program, self.inputs, forward))
         (found,) = sweep.run(values, self.deadline).values()
         return None if sweep.edges else found[()]
 
@@ -242,11 +267,15 @@ def spec(array: Any) -> Spec:
     return Spec(array.shape, {"b": "boolean", "i": "integer", "u": "integer"}.get(array.dtype.kind, "real"))
 
 
-def exact(array: Any, *, moving: bool) -> Any:
-    """An array as exact balls; constants of whole numbers stay whole, as they may be indices."""
-    if array.dtype.kind == "b" and not moving:
-        return array
-    if array.dtype.kind in "iu":
-        array = array.astype(np.int64)
-        return lift(array) if moving else array
-    return lift(array)
+def exact(array: Any, *, moving: bool, factor: bool = False) -> Any:
+    """An array as exact balls, not to be written to.
+
+    Constants of whole numbers stay whole, as they may be indices; and those that are but factors of matrix products stay
+    floats, of which a matrix is made at once.
+    """
+    if not moving and array.dtype.kind in "biu":
+        return array if array.dtype.kind == "b" else array.astype(np.int64)
+    whole = array.astype(np.int64) if array.dtype.kind in "iu" else array
+    found = array.astype(np.float64) if factor else lift(whole)
+    found.flags.writeable = False
+    return found

@@ -20,18 +20,21 @@ from gradbench.query import Query
 from gradbench.record import Status
 from gradbench.reference.balls.cells import Cells, Format
 from gradbench.reference.balls.edge import BOUNDS
-from gradbench.reference.balls.lift import Balls, balls, filled, lift
+from gradbench.reference.balls.lift import Balls, balls, filled, finite, lift
 from gradbench.reference.balls.onesided import Slope, Slopes, inner, slopes
 from gradbench.reference.balls.problem import Problem, Vector
 from gradbench.reference.balls.sweep import Deadline, Sweep, TimeUp, blame
+from gradbench.reference.power_series.first_order import first_order
 from gradbench.reference.power_series.series import expand
-from gradbench.reference.power_series.series_ring import Undecided
+from gradbench.reference.power_series.series_ring import Fault, Undecided
 
 arb: Final = flint.arb
 _NAN: Final = arb("nan")
-PROBES: Final = 2
+PROBES: Final = 6
 """Random directions along which the derivatives of several inputs must add up to be believed at a kink."""
 
+LIGHT: Final = 100_000
+"""Steps of a function up to which power series check an answer."""
 _SMALL: Final = 5_000
 """Steps of a function for which the series may be asked again."""
 _FEW: Final = 24
@@ -64,9 +67,14 @@ class Settlement:
     def __init__(self, problem: Problem, query: Query, format: Format) -> None:
         self.problem, self.query, self.format = problem, query, format
         self.checked = False
-        self.random = np.random.default_rng(0)
         self.checks: list[Callable[[], None]] = []
         self.alone = False
+        self._drawn = 0
+
+    @property
+    def is_light(self) -> bool:
+        """Whether a check may take the time of a Python object for each step."""
+        return self.problem.passes.work <= LIGHT
 
     def check(self) -> None:
         """Compares the last answer with that of the other rule set, at the same precision.
@@ -116,7 +124,7 @@ class Settlement:
             # A hull is wide whatever the precision; a ball of a quarter of its digits or more is still on its way.
             enough = max(_FEW, flint.ctx.prec // 4)
             return each(lambda ball: not (self.format.tight(ball) or ball.rel_accuracy_bits() >= enough), cells.balls)
-        return ~each(lambda ball: ball.is_finite(), cells.balls)
+        return ~finite(cells.balls)
 
     def opened(self, cells: Cells, sweep: Sweep, weights: Balls = None, *, connected: bool = True) -> Any:
         """Which components are for the series to settle; nothing is claimed of them any more.
@@ -132,15 +140,17 @@ class Settlement:
         """
         opened = self._open(cells, sweep, connected=connected)
         output = self.problem.output(sweep)
-        lost = ~each(lambda ball: ball.is_finite(), output)
+        lost = ~finite(output)
         if weights is not None:
-            lost = np.asarray(np.any(lost & each(lambda ball: not ball.is_zero(), weights)))
+            lost = np.asarray(lost.any() and bool(np.any(lost & each(lambda ball: not ball.is_zero(), weights))))
+        if sweep.edges:
+            cells.outer[...] = _NAN
+        if not (opened.any() or lost.any()):
+            return opened
         cells.status[opened] = str(Status.UNDECIDED)
         cells.balls[opened | _spread(lost, opened)] = _NAN
         if lost.any():
             cells.status[_spread(lost, opened)] = str(blame(sweep, len(self.problem.program.nodes)))
-        if sweep.edges:
-            cells.outer[...] = _NAN
         return opened & ~_spread(lost, opened)
 
     def settle(self, cells: dict[str, Cells], sweep: Sweep, ask: Ask, weights: Balls = None) -> None:
@@ -148,7 +158,11 @@ class Settlement:
 
         Half of the time left is for that; what isn't done by then stays undecided.
         """
-        loose = self.problem.program.unconnected()
+        if not (sweep.edges or sweep.hulls):
+            found = [self.problem.output(sweep), *(one.balls for one in cells.values())]
+            if all(finite(array).all() for array in found):
+                return
+        loose = self.problem.passes.unconnected
         opened = {name: self.opened(one, sweep, weights, connected=name not in loose) for name, one in cells.items()}
         if not any(map(np.any, opened.values())):
             return
@@ -209,11 +223,19 @@ class Settlement:
         """The reverse pass's answer along a random direction against the series'; at a kink, from the right."""
         if not sweep.edges:
             v = self.direction()
-            terms = self.terms(v, 1, 1)
+            terms = self.slope(v)
             if terms.size:
-                self.overlap(
-                    inner(rows, v), sum((t * w for t, w in zip(terms.flat, weights.flat, strict=True)), arb(0))
-                )
+                self.overlap(inner(rows, v), inner({"": terms}, {"": weights}))
+
+    def slope(self, direction: Vector) -> Balls:
+        """The derivative along a direction by the second rule set; nothing if it is not to be had."""
+        try:
+            problem = self.problem
+            return first_order(problem.program, problem.values, direction, problem.deadline.check).moving
+        except Fault:
+            return self.terms(direction, 1, 1)
+        except Unsupported:
+            return np.empty(0, object)
 
     def terms(self, direction: Vector, order: int, side: int | None) -> Balls:
         """The coefficients of one order, for each component of the output; none if they are not to be had.
@@ -221,6 +243,8 @@ class Settlement:
         What can't be decided is tried with more digits: eigenvalues part only once the characteristic polynomial is
         exact.
         """
+        if not self.is_light:
+            return np.empty(0, object)
         for bits in (flint.ctx.prec, 4 * flint.ctx.prec, 16 * flint.ctx.prec):
             try:
                 with flint.ctx.workprec(bits):
@@ -251,8 +275,8 @@ class Settlement:
 
     def drawn(self, shape: tuple[int, ...]) -> Balls:
         """Signs times numbers from 0.5 to 1.5, which hide neither single errors nor pairs that cancel."""
-        sizes = self.random.integers(64, 192, shape) / 128
-        return lift(np.asarray(np.where(self.random.random(shape) < 0.5, -sizes, sizes)))
+        start, self._drawn = self._drawn, self._drawn + math.prod(shape)
+        return _DRAWN.take(np.arange(start, self._drawn), mode="wrap").reshape(shape)
 
     def direction(self) -> Vector:
         """A random one."""
@@ -264,6 +288,16 @@ class Settlement:
         for name, index in units:
             v[name][index] = v[name][index] + arb(1)
         return v
+
+
+def _numbers() -> Balls:
+    """Some 60,000 of them, drawn once: a generator takes longer to make than a small check."""
+    random = np.random.default_rng(0)
+    sizes, signs = random.integers(64, 192, 61_001), random.choice([-1, 1], 61_001)
+    return lift(np.arange(-191, 192) / 128)[signs * sizes + 191]
+
+
+_DRAWN: Final = _numbers()
 
 
 def may_be_one(x: Slope, y: Slope) -> bool:

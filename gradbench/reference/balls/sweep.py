@@ -1,6 +1,6 @@
 """`Sweep`: a program run in balls, that knows where the function stood at an edge and can be run again in part.
 
-A program, the names it is differentiated by and their values as balls enter; the value of every entry leaves. The
+A program as a `Route`, the names it is differentiated by and their values as balls enter; the value of every entry leaves. The
 first nodes of a reverse pass are the function itself and are run as such; in those after them a choice at a kink is
 the hull of both sides (see `enclosure_internal`). Precision is the caller's business; so is the time, which is looked at
 between steps.
@@ -16,17 +16,18 @@ from typing import Any, Final
 import flint
 import numpy as np
 
-from gradbench.primitives import ARITHMETIC, VOCABULARY
-from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, references, resolve
+from gradbench.primitives import VOCABULARY
+from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, Ref, references, resolve
 from gradbench.record import Status
 from gradbench.reference.balls import enclosure, enclosure_internal
 from gradbench.reference.balls.edge import BOUNDS, CARRIES, EDGES, OPEN
-from gradbench.reference.balls.lift import TRUE, Balls, blurred, boxed, lift, settled
+from gradbench.reference.balls.lift import TRUE, Balls, blurred, boxed, finite, lift, settled
 from gradbench.reference.reverse.internal import INTERNAL
 
 FORWARD: Final[dict[str, Callable[..., Any]]] = {**enclosure.OPS, **enclosure_internal.OPS}
 BACKWARD: Final[dict[str, Callable[..., Any]]] = {**FORWARD, "sign": enclosure_internal.sign}
 _LIFT: Final = FORWARD["asarray"]
+_CONDITIONS: Final = frozenset(name for name, word in VOCABULARY.items() if word.shape in {"compare", "logic"})
 
 
 class TimeUp(Exception):
@@ -97,24 +98,42 @@ def _number(number: Number | None, dtype: np.dtype[Any]) -> Any:
     return number if near == number else near
 
 
-class Sweep:
-    """One program, prepared to be run at any precision.
+@dataclass(frozen=True)
+class _Step:
+    """A node as a sweep needs it.
+
+    Attributes:
+        arguments: Places of entries; literals as balls, or bare where a rule asks whether an exponent is whole.
+        moving: Whether it depends on an input.
+        has_condition: Whether an argument may be a condition.
+        has_edge: Whether it may stand at an edge.
+    """
+
+    primitive: str
+    arguments: tuple[Any, ...]
+    statics: dict[str, Any]
+    moving: bool
+    has_condition: bool
+    has_edge: bool
+
+
+class Route:
+    """A program as far as a sweep of it can be prepared before there are any values.
 
     Attributes:
         program: What is run.
         forward: How many of its nodes are the function itself.
-        edges: After a run: the primitives that stood at an edge of the function, where a slope says nothing, each with
-            the place of the first node where it did.
-        hulls: After a run: whether some slope is the hull of several.
+        steps: Its nodes.
     """
 
     def __init__(self, program: Program, inputs: Collection[str], forward: int | None = None) -> None:
         self.program = program
         self.forward = len(program.nodes) if forward is None else forward
-        self.edges: dict[str, int] = {}
-        self.hulls = False
-        self.entries: list[Any] = []
-        self._moving = self.reached(inputs)
+        moving, conditions = self.reached(inputs), self._conditions()
+        self.steps = [
+            _step(node, i in moving, any(ref.index in conditions for ref in references(node.arguments)))
+            for i, node in enumerate(program.nodes, len(program.names))
+        ]
 
     def reached(self, names: Collection[str]) -> set[int]:
         """The entries that depend on some names."""
@@ -124,6 +143,52 @@ class Sweep:
                 found.add(i)
         return found
 
+    def _conditions(self) -> set[int]:
+        """The entries that may be conditions."""
+        found: set[int] = set()
+        for i, node in enumerate(self.program.nodes, len(self.program.names)):
+            carried = node.primitive in CARRIES and any(ref.index in found for ref in references(node.arguments))
+            if carried or node.primitive in _CONDITIONS:
+                found.add(i)
+        return found
+
+
+def _step(node: Node, moving: bool, has_condition: bool) -> _Step:
+    name = node.primitive
+    arguments = tuple(_prepared(a, bare=name == "power") for a in node.arguments)
+    has_edge = name in EDGES or name in BOUNDS or (has_condition and name not in CARRIES)
+    return _Step(name, arguments, dict(node.statics), moving, has_condition, has_edge)
+
+
+def _prepared(argument: Argument, *, bare: bool) -> Any:
+    if isinstance(argument, Ref):
+        return argument.index
+    if isinstance(argument, Literal):
+        return argument if bare else _LIFT(argument.value)
+    return [_prepared(part, bare=bare) for part in argument]
+
+
+class Sweep:
+    """One run of a program, at any precision.
+
+    Attributes:
+        route: The program.
+        edges: After a run: the primitives that stood at an edge of the function, where a slope says nothing, each with
+            the place of the first node where it did.
+        hulls: After a run: whether some slope is the hull of several.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.edges: dict[str, int] = {}
+        self.hulls = False
+        self.entries: list[Any] = []
+
+    @property
+    def program(self) -> Program:
+        """What is run."""
+        return self.route.program
+
     def run(self, values: Mapping[str, Any], deadline: Deadline) -> dict[str, Balls]:
         """What the program returns, by key.
 
@@ -132,9 +197,11 @@ class Sweep:
         """
         self.edges, self.hulls = {}, False
         self.entries = [values[name] for name in self.program.names]
-        for i, node in enumerate(self.program.nodes):
-            deadline.check()
-            self.entries.append(self._step(i, node))
+        clock, last = time.perf_counter, deadline.moment
+        for i, step in enumerate(self.route.steps):
+            if clock() > last:
+                raise TimeUp
+            self.entries.append(self._run(i, step))
         return self._outputs()
 
     def again(self, values: Mapping[str, Any], deadline: Deadline) -> dict[str, Balls]:
@@ -143,47 +210,48 @@ class Sweep:
         Raises:
             TimeUp: The deadline passed on the way.
         """
-        stale = self.reached(values)
+        stale = self.route.reached(values)
         base = len(self.program.names)
         for i, name in enumerate(self.program.names):
             if name in values:
                 self.entries[i] = values[name]
-        for i, node in enumerate(self.program.nodes):
+        for i, step in enumerate(self.route.steps):
             if base + i in stale:
                 deadline.check()
-                self.entries[base + i] = self._step(i, node)
+                self.entries[base + i] = self._run(i, step)
         return self._outputs()
 
     def _outputs(self) -> dict[str, Balls]:
         return {key: lift(resolve(argument, self.entries, _LIFT)) for key, argument in self.program.outputs}
 
-    def _step(self, i: int, node: Node) -> Any:
-        if node.primitive == ITEM:
-            return resolve(node.arguments[0], self.entries, _LIFT)[node.statics[0][1]]
-        name, statics = node.primitive, dict(node.statics)
-        moving = len(self.program.names) + i in self._moving
-        bare = name in ARITHMETIC
-        arguments = [resolve(a, self.entries, _same if bare else _LIFT) for a in node.arguments]
-        if i >= self.forward:
-            arguments = [blurred(a) if _is_truth(a) else a for a in arguments]
-            self.hulls = self.hulls or (name in OPEN and EDGES[name](*arguments, **statics))
+    def _argument(self, argument: Any) -> Any:
+        if type(argument) is list:
+            return [self.entries[part] if type(part) is int else self._argument(part) for part in argument]
+        return argument.value if type(argument) is Literal else argument
+
+    def _run(self, i: int, step: _Step) -> Any:
+        name, statics = step.primitive, step.statics
+        entries = self.entries
+        arguments = [entries[a] if type(a) is int else self._argument(a) for a in step.arguments]
+        if name == ITEM:
+            return arguments[0][statics["index"]]
+        if i >= self.route.forward:
+            if step.has_condition:
+                arguments = [blurred(a) if _is_truth(a) else a for a in arguments]
+            if name in OPEN and not self.hulls:
+                self.hulls = EDGES[name](*arguments, **statics)
             return BACKWARD[name](*arguments, **statics)
-        if moving and name not in self.edges and self._at_edge(name, arguments, statics):
+        if step.moving and step.has_edge and name not in self.edges and _at_edge(name, arguments, statics):
             self.edges[name] = i
         found = FORWARD[name](*arguments, **statics)
-        return settled(found) if not moving and _is_truth(found) else found
-
-    def _at_edge(self, name: str, arguments: list[Any], statics: dict[str, Any]) -> bool:
-        for table in (EDGES, BOUNDS):
-            if name in table:
-                return table[name](*arguments, **statics)
-        return name not in CARRIES and any(
-            _is_truth(a) and bool(np.any((a != 0) & (a != TRUE))) for a in arguments if isinstance(a, np.ndarray)
-        )
+        return found if step.moving or not _is_truth(found) else settled(found)
 
 
-def _same(number: Number) -> Number:
-    return number
+def _at_edge(name: str, arguments: list[Any], statics: dict[str, Any]) -> bool:
+    for table in (EDGES, BOUNDS):
+        if name in table:
+            return table[name](*arguments, **statics)
+    return any(_is_truth(a) and bool(np.any((a != 0) & (a != TRUE))) for a in arguments)
 
 
 def _is_truth(value: Any) -> bool:
@@ -199,11 +267,11 @@ def blame(sweep: Sweep, count: int) -> Status:
     base = len(sweep.program.names)
     for i, node in enumerate(sweep.program.nodes[:count], base):
         found = sweep.entries[i]
-        if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or _finite(found):
+        if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or _all_finite(found):
             continue
         arguments = [resolve(a, sweep.entries, _LIFT) for a in node.arguments]
         flat = [lift(part) for a in arguments for part in (a if isinstance(a, list) else [a])]
-        if not all(_finite(a) for a in flat):
+        if not all(_all_finite(a) for a in flat):
             continue
         if all(ball.is_exact() for a in flat for ball in a.flat):
             continue
@@ -216,9 +284,9 @@ def _hopeless(node: Node, arguments: list[Balls], found: Balls) -> bool:
     word = VOCABULARY.get(node.primitive)
     if word is None or word.shape not in {"elementwise", "broadcast"}:
         return False
-    bad = ~_each_finite(found)
+    bad = ~finite(found)
     ends = [[boxed(end(a)) for a in arguments] for end in (_LOWER, _UPPER)]
-    return not any((_each_finite(FORWARD[node.primitive](*end, **dict(node.statics))) & bad).any() for end in ends)
+    return not any((finite(FORWARD[node.primitive](*end, **dict(node.statics))) & bad).any() for end in ends)
 
 
 _LOWER: Final = np.frompyfunc(flint.arb.lower, 1, 1)
@@ -229,9 +297,5 @@ def _is_balls(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == object
 
 
-def _each_finite(x: Balls) -> Any:
-    return np.asarray(np.frompyfunc(lambda ball: ball.is_finite(), 1, 1)(x)).astype(bool)
-
-
-def _finite(x: Balls) -> bool:
-    return all(ball.is_finite() for ball in x.flat)
+def _all_finite(x: Balls) -> bool:
+    return bool(finite(x).all())

@@ -59,6 +59,8 @@ class Questioned:
         self.query, self.program, self.ratio = query, program, ratio
         arrays = {name: batch.widened(np.asarray(array)) for name, array in query.inputs.items()}
         self.is_complex = any(array.dtype.kind == "c" for array in arrays.values())
+        kinds = [np.full(array.size, array.dtype.kind == "c") for array in arrays.values()]
+        self.in_plane = np.concatenate([np.zeros(0, bool), *kinds])  # which entries move along both axes
         flat = np.concatenate([np.zeros(0), *(array.reshape(-1) for array in arrays.values())])
         self.n = len(flat)
         self.x = self.real(flat)
@@ -85,12 +87,16 @@ class Questioned:
         flags = np.ones(self.n, dtype=bool)
         for name, place in self.places.items():
             flags[place] = name not in unconnected
-        return np.concatenate([flags, flags]) if self.is_complex else flags
+        return np.concatenate([flags, flags & self.in_plane]) if self.is_complex else flags
 
     def values(self, points: Array) -> Array:
         """The values at points of shape (B, n), of shape (B, m), real or complex; NaN where it raises."""
         flat = points[:, : self.n] + 1j * points[:, self.n :] if self.is_complex else points
-        inputs = {name: flat[:, place].reshape(-1, *self.shapes[name]) for name, place in self.places.items()}
+        parts = {
+            name: flat[:, place] if self.in_plane[place].any() else flat[:, place].real
+            for name, place in self.places.items()
+        }
+        inputs = {name: part.reshape(-1, *self.shapes[name]) for name, part in parts.items()}
         if len(points) * max(self.output.size, self.n) > MAX_VALUES:
             raise Unsupported(f"{len(points)} points of {self.n} numbers with answers of {self.output.size}")
         return self._attempt(inputs, len(points)).reshape(len(points), -1)
@@ -226,6 +232,7 @@ class Questioned:
         across, along = part(folded, slice(self.n, None)), part(folded, slice(self.n))
         with np.errstate(invalid="ignore"):
             turned = np.abs(across.value - 1j * along.value) <= 2 * (across.bound + along.bound)
+        turned |= ~self.in_plane[:, None]
         if np.all(turned | (along.status != Status.OK) | (across.status != Status.OK)):
             return along
         if found.value.shape[-1] == self.output.size or not found.value[:, self.output.size :].any():
@@ -304,6 +311,10 @@ class Questioned:
             raise Unsupported(f"differences of order {total}; up to {MAX_ORDER}")
         if self.is_complex and total > 1:
             raise Unsupported("higher derivatives of complex functions")
+        if self.is_complex:
+            (name,) = orders
+            survey, whole = self.jacobian()
+            return survey, {"": whole[name]}
         axes = np.stack([np.eye(len(self.x))[self.places[name].start] for name in orders])
         if not all(self.moved()[self.places[name]].all() for name in orders):
             axes, total = 0 * axes, 1  # by something that f doesn't depend on

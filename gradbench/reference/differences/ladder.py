@@ -185,12 +185,60 @@ def _last_seen(seen: Array, length: int) -> tuple[Array, Array]:
 
 def gap(left: Array, right: Array, noise: Array) -> Array:
     """Whether one-sided quotients stay apart by the same amount down to the finest step that noise allows to see."""
+    found, last, final = apart(left, right, noise)
+    jump = right - left
+    same = np.abs(jump - final) <= 0.1 * np.abs(final) + 0.5 * CLEAR * noise
+    later = np.arange(len(jump)).reshape(-1, *[1] * (jump.ndim - 1)) > last
+    held: Array = found & np.all(same | ~later, axis=0)
+    return held
+
+
+def apart(left: Array, right: Array, noise: Array, skip: int = 0) -> tuple[Array, Array, Array]:
+    """Whether one-sided quotients are apart by the same amount over the last few steps where noise allows to see it.
+
+    With the number of the last of these steps, and by how much they are apart there; each of the shape of a quotient.
+    So many steps that see it too may be skipped, in which the two come together.
+    """
     jump = right - left
     seen = (np.abs(jump) >= CLEAR * noise) & (jump != 0)
     last, window = _last_seen(seen, WINDOW)
-    all_seen = np.all(np.take_along_axis(seen, window, 0), axis=0) & (last[0] >= WINDOW - 1)
+    last, window = np.maximum(last - skip, 0), np.maximum(window - skip, 0)
     final = np.take_along_axis(jump, last, 0)
-    same = np.abs(jump - final) <= 0.1 * np.abs(final) + 0.5 * CLEAR * noise
-    later = np.arange(len(jump)).reshape(-1, *[1] * (jump.ndim - 1)) > last - WINDOW
-    found: Array = all_seen & np.all(same | ~later, axis=0)
-    return found
+    same = seen & (np.abs(jump - final) <= 0.1 * np.abs(final) + 0.5 * CLEAR * noise)
+    found: Array = np.all(np.take_along_axis(same, window, 0), axis=0) & (last[0] >= WINDOW - 1)
+    return found, last[0], final[0]
+
+
+def steady(
+    quotients: Array, hush: Array, value: Array, bound: Array, *, trusted: bool = False
+) -> tuple[Array, Array, Array]:
+    """Whether finer quotients have settled on something else than the limit that was found.
+
+    Irregular quotients look like noise, and all that is finer is then charged with it: a kink close to the point does
+    that among entries that are far from theirs. But where noise is, quotients don't settle again.
+
+    Args:
+        quotients: Central ones, of shape (K, ...).
+        hush: How far the noise that points next to each other show may have moved each of them.
+        value: The limit.
+        bound: How far it may be off.
+        trusted: Whether that is all the noise there is; then quotients that settle more narrowly will do as well.
+
+    Returns:
+        Whether there are such quotients, the coarsest of them, and how far off that may be.
+    """
+    room, change = 8 * hush, np.abs(np.diff(quotients, axis=0))
+    same = change <= room[:-1] + room[1:]
+    count = len(quotients) - WINDOW + 1
+    found = np.all([same[i : count + i] for i in range(WINDOW - 1)], axis=0)
+    # A flight of stairs is flat between its steps, which is no slope.
+    found &= quotients[:count] != 0
+    if trusted:
+        room[:-1] += 2 * change
+        found &= room[:count] < bound
+    else:
+        # Two of them, since one alone may be on its way to the limit.
+        other = np.abs(quotients - value) > bound + room
+        found &= other[:count] & other[1 : count + 1]
+    first = np.argmax(found, axis=0)[None]
+    return np.any(found, axis=0), np.take_along_axis(quotients, first, 0)[0], np.take_along_axis(room, first, 0)[0]

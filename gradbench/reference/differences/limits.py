@@ -6,6 +6,7 @@ looks at the function.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -28,8 +29,17 @@ def nothing(n: int, m: int) -> Limit:
     return Limit(value, bound, status, left, right, noise)
 
 
-def columns(survey: Survey, moved: Array, ratio: int) -> Limit:
-    """The derivative by every entry of x, of shape (n, m); 0 by those that are not moved."""
+def columns(
+    survey: Survey, moved: Array, ratio: int, doubted: Callable[[Limit, Lines], Limit] = lambda limit, _: limit
+) -> Limit:
+    """The derivative by every entry of x, of shape (n, m); 0 by those that are not moved.
+
+    Args:
+        survey: Of the function.
+        moved: Which entries those are.
+        ratio: Of the ladder.
+        doubted: What becomes of slopes in the light of the lines they come from.
+    """
     axes = np.eye(len(survey.x))[moved]
     direction = generic(survey.x, moved)
     check = len(axes) > 1
@@ -40,7 +50,7 @@ def columns(survey: Survey, moved: Array, ratio: int) -> Limit:
     m = survey.answers.shape[-1]
     found = nothing(len(moved), m)
     if lines is not None:
-        slopes = lines.slopes()
+        slopes = doubted(lines.slopes(), lines)
         last = part(slopes, slice(-1, None)) if check else None
         slopes = part(slopes, slice(0, len(axes)))
         if last is not None:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from gradbench.query import Array
-from gradbench.reference.differences.slope import Limit, Samples, curvature, higher, slope, still
+from gradbench.reference.differences.slope import Limit, Samples, curvature, higher, idle, moving, slope, still
 
 LEVELS: Final = {8: 12, 4: 18, 2: 35}
 """How many steps a ladder has, by the ratio from one to the next: 33, 45 or 79 evaluations with 9 for the noise."""
@@ -166,6 +166,11 @@ class Lines:
         """The noise of f that points next to each other show, of shape (lines, m)."""
         found: Array = still(self.samples(slice(None), slice(None))).min(axis=0)
         return found
+
+    def idle(self) -> Array:
+        """For each line and component the longest step that moves nothing, of shape (lines, m); NaN where f moves."""
+        samples = self.samples(slice(None), slice(None))
+        return idle(moving(samples), samples.steps)
 
     def _each(self, limit: Callable[[Samples], Limit]) -> Limit:
         m, lines = self.found[3]()[0].shape[-1], len(self.directions)

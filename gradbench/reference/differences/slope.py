@@ -17,10 +17,12 @@ from gradbench.reference.differences.ladder import (
     EPS,
     SAFETY,
     WINDOW,
+    apart,
     extrapolate,
     gap,
     rate,
     roughness,
+    steady,
 )
 
 
@@ -79,6 +81,7 @@ class Samples:
         ahead, behind: The steps as they came out after rounding, of the same shape.
         size: The size of the terms that f was summed from, where that is more than |f|; as `plus`.
         place: How far the point is from 0 along the line, for the rounding of f's argument; of shape (lines, 1).
+        double: Whether all of f is known to be computed in double precision, so that it has no stairs that are wider.
     """
 
     plus: Array
@@ -91,6 +94,7 @@ class Samples:
     behind: Array
     size: Array
     place: Array
+    double: bool = False
 
 
 def still(samples: Samples) -> Array:
@@ -122,6 +126,7 @@ def _slope(s: Samples) -> Limit:
     turn = np.fmin.reduce(np.maximum(turn[1:], turn[:-1]), axis=0)
     uneven = np.max(np.abs(s.ahead - s.behind), axis=0) / np.where(s.place > 0, s.place, np.inf)
     bound = bound + np.nan_to_num(EPS * np.abs(value) + (EPS + uneven / 2) * turn, nan=np.inf)
+    value, bound = _nearby(s, value, np.fmax(bound, _unseen(s, value)), central, 2 * quiet / width)
     status = _plain(value, bound, right, s)
     # No limit can be seen: the nearest steps still reach across something.
     status[rate(central, quiet / width, steps, 1, ceiling) < 0.05] = Status.UNRESOLVED
@@ -143,9 +148,52 @@ def _largest(x: Array) -> Array:
 
 def _plain(value: Array, bound: Array, quotients: Array, s: Samples) -> Array:
     """ok, or unresolved where the bound says nothing; a 0 that is known well is no reason to complain."""
-    scale = np.maximum(1e-6 * _largest(np.abs(quotients[: len(quotients) // 3])), 1e-8 * np.abs(s.centre) / s.steps[0])
+    seen = 1e-6 * _largest(np.abs(quotients[: len(quotients) // 3]))
+    scale = np.maximum(seen, 1e-8 * np.maximum(1, np.abs(s.centre)) / s.steps[0])
     vague = ~(bound <= np.maximum(np.abs(value), scale))
     return np.where(vague, Status.UNRESOLVED, Status.OK).astype(object)
+
+
+def idle(moves: Array, steps: Array) -> Array:
+    """The longest step from which on nothing moves, where that goes for half of the steps; elsewhere NaN."""
+    first = np.where(moves.any(axis=0), len(moves) - np.argmax(moves[::-1], axis=0), 0)
+    longest = np.take_along_axis(np.broadcast_to(steps, moves.shape), np.minimum(first, len(moves) - 1)[None], axis=0)[
+        0
+    ]
+    return np.where(first <= len(moves) // 2, longest, np.nan)
+
+
+def moving(s: Samples) -> Array:
+    """At which steps f is somewhere else than at the point; NaN is."""
+    return np.asarray((s.plus != s.centre) | (s.minus != s.centre))
+
+
+def _unseen(s: Samples, value: Array) -> Array:
+    """How large a slope may be that f, standing still far and wide, doesn't show.
+
+    What f is summed from may be larger than f: tanh(30) - tanh(40) is 0, and all around it too, while its slope isn't.
+    Terms of the size of 1 are allowed for.
+    """
+    steps = idle(moving(s), s.steps)
+    least = EPS * np.maximum(1.0, np.abs(s.centre))
+    return np.where(np.abs(value) * steps <= least, least / steps, 0.0)
+
+
+def _nearby(s: Samples, value: Array, bound: Array, central: Array, hush: Array) -> tuple[Array, Array]:
+    """The limit, with a bound that allows for a kink close to the point, which most steps reach across."""
+    found, other, room = steady(central, hush, value, bound, trusted=s.double)
+    if s.double:
+        value, bound = np.where(found, other, value), np.where(found, room, bound)
+    else:
+        bound = np.where(found, np.abs(other - value) + room, bound)
+    right, left = (s.plus - s.centre) / s.ahead, (s.centre - s.minus) / s.behind
+    for skip in (0, 1):
+        kinked, last, jump = apart(left, right, 2 * hush, skip)
+        # Unless a finer step tells which side the point is on, it may be on either.
+        finer = np.arange(len(central)).reshape(-1, *[1] * last.ndim) > last + skip
+        tells = finer & (16 * hush <= np.abs(jump)) & (np.abs(central - value) <= bound + 4 * hush)
+        bound = np.where(kinked & ~tells.any(axis=0), np.fmax(bound, np.abs(jump)), bound)
+    return value, bound
 
 
 def _nonsmooth(limit: Limit, s: Samples, left: Array, right: Array, noise: Array, ceiling: Array) -> Limit:
@@ -235,10 +283,12 @@ def higher(quotients: Array, steps: Array, order: int, weight: float, size: Arra
         quiet = np.maximum(EPS * size, seen)
         noise = np.maximum(quiet, SAFETY * roughness(quotients, steps, order, weight, ceiling))
         value, bound = extrapolate(quotients, weight * noise / steps**order, steps, 2)
-        bound = bound + EPS * np.abs(value)
-        scale = np.maximum(
-            1e-6 * _largest(np.abs(quotients[: len(quotients) // 3])), 1e-8 * size[-1] / steps[0] ** order
-        )
+        # As for slopes: what f is summed from may be larger than f, which then stands still.
+        still = idle(quotients != 0, steps) ** order
+        least = weight * EPS * np.maximum(1, size[-1])
+        bound = np.fmax(bound + EPS * np.abs(value), np.where(np.abs(value) * still <= least, least / still, 0))
+        high = 1e-6 * _largest(np.abs(quotients[: len(quotients) // 3]))
+        scale = np.maximum(high, 1e-8 * np.maximum(1, size[-1]) / steps[0] ** order)
         vague = ~(bound <= np.maximum(np.abs(value), scale))
         status = np.where(vague, Status.UNRESOLVED, Status.OK).astype(object)
         powers = rate(quotients, weight * quiet / steps**order, steps, order, ceiling)

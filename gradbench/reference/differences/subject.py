@@ -19,6 +19,7 @@ from gradbench.query import Array
 from gradbench.reference.differences.bisection import Gap
 from gradbench.reference.differences.ladder import EPS
 from gradbench.reference.differences.probe import CLOSE, LEVELS, Lines, Survey, reach
+from gradbench.reference.differences.quick import RUNGS, Course, settled
 from gradbench.reference.differences.slope import Samples, Status, slope
 
 SAME: Final = 2.0**-40
@@ -27,9 +28,9 @@ SAME: Final = 2.0**-40
 OTHER: Final = 0.7
 """A ladder's steps are powers of two. Before anything is called wrong it is looked at from others, so many times as far:
 over a narrow rise of f the quotients of a few steps may agree by chance, on something that isn't the slope."""
-TOGETHER: Final = 2**20
-"""So many numbers go into one call of f, or one point if that is more: two ladders up to 11,000 entries, and no more
-than 8 MB beyond."""
+TOGETHER: Final = 2**18
+"""So many numbers go into one call of f, or one point if that is more: two short ladders up to 8,000 entries, and no
+more than 2 MB beyond, which a processor keeps at hand."""
 CAUTION: Final = 3.0
 """The tolerance is so many ladder's bounds: 0 false alarms in 3,000 trials at 3, 0.9 % at 1."""
 
@@ -251,7 +252,43 @@ class Subject:
         return self.slopes(u[None], v[None], block, again)[0]
 
     def slopes(self, u: Array, v: Array, block: slice = slice(None), again: bool = False) -> list[Slope]:
-        """The same for several directions, of shape (k, m) and (k, ...); none of v is 0."""
+        """The same for several directions, of shape (k, m) and (k, ...); none of v is 0.
+
+        By short ladders first, and by whole ones for what those don't settle.
+        """
+        found = [None] * len(v) if again else self._short(u, v, block)
+        rest = [i for i, one in enumerate(found) if one is None]
+        whole = iter(self._whole(u[rest], v[rest], block, again) if rest else ())
+        return [next(whole) if one is None else one for one in found]
+
+    def _short(self, u: Array, v: Array, block: slice) -> list[Slope | None]:
+        """What short ladders say. The noise is looked at along the first line alone."""
+        course = Course.of(self.point[block], v)
+        if course is None:
+            return [None] * len(v)
+        steps = course.steps()
+        moves = np.concatenate([CLOSE * course.beside, np.stack([steps, -steps], axis=1).reshape(-1)])
+        lines, rungs, beside = len(v), len(RUNGS), len(CLOSE)
+        along = np.repeat(np.array([0, *range(lines)]), [beside] + [2 * rungs] * lines)
+        values = self._moved(v, block, moves, along)
+        with np.errstate(all="ignore"):
+            here = values[:beside] @ u.T
+            quiet = np.max(np.abs(np.diff(here, 2, axis=0)), axis=0) / 2
+            centre = here[beside // 2]
+            # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
+            terms = np.sqrt(np.square(values[beside // 2]) @ np.square(u).T)
+            there = np.einsum("lskm,lm->lsk", values[beside:].reshape(lines, 2, rungs, -1), u)
+            same = np.abs(centre - u @ self.value) <= SAME * terms
+        found: list[Slope | None] = []
+        for i in range(lines):
+            plus, minus = there[i].tolist()
+            noise = max(float(quiet[i]), EPS * float(terms[i]))
+            one = settled(plus, minus, float(centre[i]), steps[i].tolist(), noise, float(course.place[i]))
+            found.append(Slope(*one, Status.OK) if one is not None and same[i] else None)
+        return found
+
+    def _whole(self, u: Array, v: Array, block: slice, again: bool) -> list[Slope]:
+        """What whole ladders say."""
         scale = OTHER if again else 1.0
         with np.errstate(all="ignore"):
             samples = self._samples(u, scale * v, block, min(LEVELS) if again else self.ratio)
@@ -260,8 +297,7 @@ class Subject:
         size = np.max(np.nan_to_num(samples.size), axis=(0, 1))
         if (limit.status != Status.OK).any() or not (apart <= SAME * size).all():
             self._compare()
-        value, bound = limit.value[0], np.fmax(limit.bound[0], _unseen(samples, limit.value[0]))
-        columns = zip(value / scale, bound / scale, limit.status[0], strict=True)
+        columns = zip(limit.value[0] / scale, limit.bound[0] / scale, limit.status[0], strict=True)
         return [Slope(float(one), float(error), str(status)) for one, error, status in columns]
 
     def _samples(self, u: Array, v: Array, block: slice, ratio: int) -> Samples:
@@ -272,9 +308,12 @@ class Subject:
         along = reach(self.point[block], v, ratio)
         steps, near = np.exp2(along.exponents), np.exp2(along.close) * CLOSE[:, None]
         moves = np.concatenate([steps, -steps, near])
-        found = self._contracted(u, v, block, moves)[:, :, None]
+        lines = np.repeat(np.arange(len(v)), len(moves))
+        terms = self._moved(v, block, moves.T.reshape(-1), lines).reshape(len(v), len(moves), -1) * u[:, None]
+        total = np.sum(terms, axis=2).T[:, None]
+        sizes = np.maximum(np.abs(total), np.sqrt(np.sum(np.square(terms), axis=2)).T[:, None])
         k, middle = len(steps), len(CLOSE) // 2
-        (plus, up), (minus, down), (close, size) = found[:, :k], found[:, k : 2 * k], found[:, 2 * k :]
+        (plus, minus, close), (up, down, size) = ((part[:k], part[k : 2 * k], part[2 * k :]) for part in (total, sizes))
         rungs = steps[:, None]
         return Samples(
             plus=plus,
@@ -289,27 +328,19 @@ class Subject:
             place=along.place[None],
         )
 
-    def _contracted(self, u: Array, v: Array, block: slice, moves: Array) -> Array:
-        """The sum of u f at some moves along v, of shape (B, k), and the size of what went in; of shape (2, B, k)."""
-        count, lines = moves.shape
+    def _moved(self, v: Array, block: slice, moves: Array, along: Array) -> Array:
+        """What f is at some moves along one of the lines each, of shape (moves, m)."""
         some = max(1, TOGETHER // len(self.point))
-        found = np.zeros((2, count, lines))
-        if count * lines <= some:
-            parts = [(slice(0, count), slice(0, lines))]
-        else:
-            parts = [(slice(i, i + some), slice(k, k + 1)) for k in range(lines) for i in range(0, count, some)]
-        for rows, line in parts:
-            moved = moves[rows, line, None] * v[line]
+        found = []
+        for start in range(0, len(moves), some):
+            moved = moves[start : start + some, None] * v[along[start : start + some]]
             moved += self.point[block]
-            points = moved.reshape(-1, moved.shape[-1])
+            points = moved
             if v.shape[1] < len(self.point):
-                points = np.repeat(self.point[None], len(points), axis=0)
-                points[:, block] = moved.reshape(len(points), -1)
-            terms = self.values(points).reshape(*moved.shape[:2], -1) * u[line]
-            total = np.sum(terms, axis=2)
-            # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
-            found[:, rows, line] = total, np.maximum(np.abs(total), np.sqrt(np.sum(terms**2, axis=2)))
-        return found
+                points = np.repeat(self.point[None], len(moved), axis=0)
+                points[:, block] = moved
+            found.append(self.values(points))
+        return np.concatenate(found)
 
     def column(self, index: int) -> tuple[Array, Array]:
         """The derivative by one entry of the point, of shape (m), and its bound: infinite where it isn't known."""
@@ -335,17 +366,3 @@ class Subject:
         apart = np.abs(again.reshape(-1) - self.value)
         if not float(np.max(apart, initial=0)) <= SAME * size:
             raise Fault("f isn't deterministic: it answers differently at the same point")
-
-
-def _unseen(samples: Samples, value: Array) -> Array:
-    """How large a slope may be that f, standing still far and wide, doesn't show.
-
-    What f is summed from may be larger than f: tanh(30) - tanh(40) is 0, and all around it too, while its slope isn't.
-    Terms of the size of 1 are allowed for.
-    """
-    moved = ((samples.plus != samples.centre) | (samples.minus != samples.centre))[:, 0]
-    # The coarsest step from which on nothing moves.
-    first = np.where(moved.any(axis=0), len(moved) - np.argmax(moved[::-1], axis=0), 0)
-    steps = np.take_along_axis(samples.steps[:, 0], np.minimum(first, len(moved) - 1)[None], axis=0)[0]
-    least = EPS * np.maximum(1.0, np.abs(samples.centre))
-    return np.where((first <= len(moved) // 2) & (np.abs(value) * steps <= least), least / steps, 0.0)

@@ -50,8 +50,9 @@ class Arithmetic:
         self.doubtful = False
 
     def number(self, value: Any) -> Number:
-        """A number of the text, rounded to the dtype and then exact."""
-        return self.exact(np.asarray(value, self.dtype))[()]
+        """A number of the text, rounded to the dtype and then exact; a real one is so beside complex ones too."""
+        rounded = np.asarray(value, self.dtype)
+        return self.exact(rounded if isinstance(value, complex) else rounded.real)[()]
 
     def exact(self, value: Any) -> Array:
         """An array of the same numbers with nothing lost; booleans and arrays of objects stay as they are."""
@@ -100,6 +101,11 @@ def functions(v: Arithmetic) -> dict[str, Callable[..., Number]]:
 
     def below(x: Number) -> bool:
         return bool(mp.re(x) < 0)
+
+    def phase(x: Number) -> Number:
+        if below(x):
+            v.near(x, mp.re(x))  # on the cut, or next to it
+        return mp.arg(x)
 
     def exp(x: Number) -> Number:
         if abs(mp.re(x)) > HUGE:
@@ -216,6 +222,10 @@ def functions(v: Arithmetic) -> dict[str, Callable[..., Number]]:
         "round": step(mp.nint, 0.5),
         "clip": clip,
         "sinc": angle(mp.sincpi),
+        "real": mp.re,
+        "imag": mp.im,
+        "conj": mp.conj,
+        "angle": phase,
         "erf": lambda x: mp.erf(x) if abs(mp.re(x)) < HUGE else mp.sign(mp.re(x)),
         "erfc": erfc,
         "erfinv": lambda x: _erfinv(mp, x, 1 + x, 1 - x),

@@ -41,8 +41,14 @@ _VALUE_BITS: Final = ((200, 340), (1_400, 2_000))
 _EXPENSIVE: Final = {"zeta": 1500, "gammainc": 150, "erfinv": 300, "ndtri": 300, "svdvals": 300, "eigvalsh": 300}
 _CHEAP: Final = {
     "abs", "negative", "sign", "square", "reciprocal", "floor", "ceil", "trunc", "round", "clip",
-    "relu", "relu6", "leaky_relu",
+    "relu", "relu6", "leaky_relu", "real", "imag", "conj",
 }  # fmt: skip
+_CUT_OF_REALS: Final = frozenset({"atan2", "angle"})
+_CUT: Final = _CUT_OF_REALS | {
+    "sqrt", "rsqrt", "cbrt", "power", "log", "log2", "log10", "log1p", "asin", "acos", "atan", "asinh", "acosh", "atanh",
+    "logit", "entr", "xlogy", "xlog1py", "gammaln", "logaddexp", "logsumexp", "softplus", "log_sigmoid", "erfinv",
+}  # fmt: skip
+"""What has a cut, the side of which NumPy and C tell by the sign of a zero."""
 _TOPICS: Final = {"special": 50, "elementary": 8, "activations": 16, "linear algebra": 2}
 
 
@@ -52,6 +58,7 @@ class Vicinity:
     Attributes:
         mp: The mpmath context; bare arithmetic is done in `PRECISION` bits.
         shape: Of the function's value.
+        is_complex, in_plane: Whether complex numbers may occur at all, and whether an input is one.
         count: Entries of all inputs together, in order.
         places: Where in them an input's entries are.
         evaluations, bits: How often the program was run, and the most bits it was run in.
@@ -61,13 +68,15 @@ class Vicinity:
         arrays = [*query.inputs.values(), *query.constants.values()]
         self.query, self.program = query, program
         self.is_complex = any(array.dtype.kind == "c" for array in arrays) or query.dtype.startswith("complex")
+        self.in_plane = any(array.dtype.kind == "c" for array in query.inputs.values())
         self.count = sum(array.size for array in query.inputs.values())
         if self.count > MAX_INPUTS and query.operator is not Operator.VALUE:
             raise Unsupported(f"{self.count} entries of the inputs, of at most {MAX_INPUTS}")
         if sum(array.size for array in arrays) > MAX_CONSTANTS:
             raise Unsupported(f"more than {MAX_CONSTANTS} entries of the inputs and constants")
-        if "atan2" in program.primitives and any(_has_negative_zero(array) for array in arrays):
-            raise Unsupported("atan2 of a negative zero, which has no sign with many digits")
+        cut = sorted((_CUT if self.is_complex else _CUT_OF_REALS).intersection(program.primitives))
+        if cut and any(map(_has_negative_zero, arrays)):
+            raise Unsupported(f"{cut[0]} of a negative zero, which has no sign with many digits")
         self.vocabulary = Vocabulary(FORMATS[query.dtype], is_complex=self.is_complex)
         missing = sorted(set(program.primitives) - set(self.vocabulary.ops))
         if missing:
@@ -252,7 +261,7 @@ class Vicinity:
         """The derivative of each value along the axes."""
         if not self.is_defined_there:
             return [Component(Status.SINGULAR, self.mp.nan, self.mp.inf) for _ in self.zero()]
-        if self.is_complex and sum(axis.order for axis in axes) > 1:
+        if self.in_plane and sum(axis.order for axis in axes) > 1:
             raise Unsupported("second derivatives of complex functions")
         return self.quotients(axes).components()
 
@@ -291,7 +300,7 @@ def _wide(array: Array) -> Array:
 
 
 def _has_negative_zero(array: Array) -> bool:
-    if array.dtype.kind == "c":
-        return False
     wide = _wide(array)
+    if wide.dtype.kind == "c":
+        return _has_negative_zero(wide.real) or _has_negative_zero(wide.imag)
     return bool(np.any((wide == 0) & np.signbit(wide)))

@@ -301,6 +301,7 @@ CORNERS: Final[dict[str, Callable[..., Series]]] = {
 
 STEPS: Final[dict[str, Callable[..., Any]]] = {
     "sign": _step(lambda side, x: side.sign("sign", x, smooth=0)),
+    "angle": lambda side, x: _raised(x.zero(), arb.pi() if side.sign("angle", x, smooth=0) < 0 else arb(0)),
     "floor": _step(lambda side, x: _floor(side, "floor", x)),
     "ceil": _step(lambda side, x: -_floor(side, "ceil", -x)),
     "trunc": _step(_trunc),

@@ -328,6 +328,9 @@ def gelu(x: Series, approximate: str) -> Series:
 
 SMOOTH: Final[dict[str, Callable[..., Series]]] = {
     "negative": lambda x: -x,
+    "real": lambda x: x,
+    "imag": lambda x: x.zero(),
+    "conj": lambda x: x,
     "square": lambda x: x * x,
     "rsqrt": lambda x: x.of(positive(x, "rsqrt").terms.rsqrt()),
     "reciprocal": lambda x: inverse(x, "reciprocal"),

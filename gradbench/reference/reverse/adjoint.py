@@ -25,7 +25,9 @@ from gradbench.shapes import Spec
 COTANGENT: Final = "cotangent"
 
 
-def adjoint(program: Program, inputs: Sequence[str], specs: Mapping[str, Spec | tuple[int, ...]]) -> Program:
+def adjoint(
+    program: Program, inputs: Sequence[str], specs: Mapping[str, Spec | tuple[int, ...]], *, exact: bool = False
+) -> Program:
     """The program of the vector-Jacobian product.
 
     Its names are those of the program, then one for each output: `cotangent` for the output of a function, and
@@ -37,6 +39,7 @@ def adjoint(program: Program, inputs: Sequence[str], specs: Mapping[str, Spec | 
         program: The function, or the adjoint of one.
         inputs: The names to differentiate by.
         specs: For each of the program's names the spec, or the shape alone if it is real.
+        exact: Whether the number system it is for has no rounding to be imitated; the formulas may then be shorter.
 
     Raises:
         Unsupported: A primitive on the way has no rule for this argument, or none for complex numbers.
@@ -48,6 +51,7 @@ def adjoint(program: Program, inputs: Sequence[str], specs: Mapping[str, Spec | 
     tape = Tape(
         (*program.names, *cotangents),
         [*known, *(primal.spec(argument) for _, argument in program.outputs)],
+        exact=exact,
     )
     move = {i: i if i < len(known) else i + len(cotangents) for i in range(len(primal.entries))}
     for node in program.nodes:

@@ -16,6 +16,12 @@ def unit(x: Term) -> Term:
     return x.conj() / x.apply("abs") if x.is_complex else x.apply("sign")
 
 
+def _sign(g: Term, y: Term, x: Term) -> tuple[Term | None]:
+    if not x.is_complex:
+        return (None,)
+    return ((g - (g * y).apply("real") * y.conj()) / x.apply("abs"),)
+
+
 def _pick(x: Term, above: Any, below: Any) -> Term:
     return x.tape.apply("pick", x, above, below)
 
@@ -106,6 +112,8 @@ def _one_less_square(x: Term) -> Term:
     Some write 1 - x*x, which loses its digits where x is near 1 or -1; some (1 - x) (1 + x), whose derivative, by
     reverse accumulation (1 - x) - (1 + x), loses them where x is near 0.
     """
+    if x.tape.exact:
+        return 1 - x * x
     return ((1 - x * x) + (1 - x) * (1 + x)) / 2
 
 
@@ -273,11 +281,14 @@ _PIECEWISE: Final[dict[str, Rule]] = {
     "hard_tanh": lambda g, y, x: _clip(g, y, x, -1, 1),
     "hard_sigmoid": lambda g, y, x: _clip(g / 6, y, x, -3, 3),
     "hard_swish": _hard_swish,
-    "conj": lambda g, _y, _x: (g.conj(),),
     "real": lambda g, _y, _x: (g,),
+    "imag": lambda g, _y, x: (-1j * g if x.is_complex else None,),
+    "conj": lambda g, _y, _x: (g.conj(),),
+    "angle": lambda g, _y, x: (-1j * (g / x) if x.is_complex else None,),
+    "sign": _sign,
 }
 FLAT: Final = (
-    "sign", "floor", "ceil", "trunc", "round",
+    "floor", "ceil", "trunc", "round",
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "logical_and", "logical_or", "logical_not",
 )  # fmt: skip
 """What is constant wherever it has a derivative."""
@@ -291,5 +302,5 @@ RULES: Final[dict[str, Rule]] = {
 
 REAL_ONLY: Final = frozenset({
     *FLAT, *_PIECEWISE, "pick", "maximum", "minimum", "remainder", "atan2", "hypot", "copysign", "softsign", "selu",
-}) - {"negative", "conj", "real", "equal", "not_equal"}  # fmt: skip
+}) - {"negative", "real", "imag", "conj", "angle", "sign", "equal", "not_equal"}  # fmt: skip
 """Primitives whose rules hold for real arrays alone."""

@@ -42,9 +42,6 @@ _TABLE: Final = (
     Primitive("eigh(x)", "eigh", "internal", kinks="a repeated eigenvalue", results=("eigenvalues", "eigenvectors")),
     # x (..., m, n) = u diag(s) v^T with u (..., m, k), s (..., k) descending, v (..., n, k), k = min(m, n).
     Primitive("svd(x)", "svd", "internal", kinks="a singular value that repeats or is 0", results=("u", "s", "v")),
-    # The complex conjugate and the real part. They occur in reverse passes of complex functions alone.
-    Primitive("conj(x)", "same", "internal"),
-    Primitive("real(x)", "real", "internal"),
 )
 
 INTERNAL: Final[dict[str, Primitive]] = {p.name: p for p in _TABLE}
@@ -108,10 +105,6 @@ def _svd(arguments: Sequence[Spec], _statics: Mapping[str, Any]) -> tuple[Spec, 
     return Spec((*batch, m, k), kind), Spec((*batch, k)), Spec((*batch, n, k), kind)
 
 
-def _real(arguments: Sequence[Spec], _statics: Mapping[str, Any]) -> Spec:
-    return Spec(arguments[0].shape)
-
-
 _RULES: Final[dict[str, Callable[[Sequence[Any], Mapping[str, Any]], Any]]] = {
     "pick": _pick,
     "same": _same,
@@ -120,5 +113,4 @@ _RULES: Final[dict[str, Callable[[Sequence[Any], Mapping[str, Any]], Any]]] = {
     "scatter": _scatter,
     "eigh": _eigh,
     "svd": _svd,
-    "real": _real,
 }

@@ -127,8 +127,6 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "cofactor": cofactor,
     "eigh": eigh,
     "svd": svd,
-    "conj": np.conj,
-    "real": np.real,
 }
 
 INTERNAL_OPS: Final[dict[str, Callable[..., Any]]] = {name: _quietly(f) for name, f in _FUNCTIONS.items()}

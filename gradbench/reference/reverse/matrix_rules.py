@@ -138,8 +138,12 @@ def _inv(g: Term, y: Term, _x: Term) -> tuple[Term]:
     return (-(y.T @ g @ y.T),)
 
 
-def _slogdet(g: tuple[Any, Any], _y: tuple[Term, Term], x: Term) -> tuple[Any]:
-    return (None if g[1] is None else _scale(g[1]) * x.apply("inv").T,)
+def _slogdet(g: tuple[Any, Any], y: tuple[Term, Term], x: Term) -> tuple[Any]:
+    """Both come of log(det(x)): its real part is the second, and the sign is exp(i Im), which a real one isn't."""
+    parts = [] if g[1] is None else [g[1]]
+    if g[0] is not None and x.is_complex:
+        parts.append(1j * (g[0] * y[0]).apply("imag"))
+    return (_scale(sum(parts[1:], parts[0])) * x.apply("inv").T if parts else None,)
 
 
 def _cofactor(g: Term, y: Term, x: Term) -> tuple[Term]:

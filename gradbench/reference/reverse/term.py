@@ -31,10 +31,14 @@ SHORT: Final = 2**8
 
 
 class Tape:
-    """Nodes that grow. An operation that is already there isn't appended again: it would round the same."""
+    """Nodes that grow. An operation that is already there isn't appended again: it would round the same.
 
-    def __init__(self, names: Sequence[str], specs: Sequence[Spec]) -> None:
-        self.names = tuple(names)
+    Attributes:
+        exact: Whether how a formula rounds is nobody's business.
+    """
+
+    def __init__(self, names: Sequence[str], specs: Sequence[Spec], *, exact: bool = False) -> None:
+        self.names, self.exact = tuple(names), exact
         self.entries: list[Any] = list(specs)
         self.nodes: list[Node] = []
         self.place = (1, 1)

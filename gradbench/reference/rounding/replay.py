@@ -20,7 +20,7 @@ from gradbench.primitives import ARITHMETIC, VOCABULARY
 from gradbench.program import Number
 from gradbench.reference.differences import batch
 from gradbench.reference.reverse.internal_ops import INTERNAL_OPS
-from gradbench.reference.rounding.roundoff import ADDED, ALWAYS, BACKWARD, EXACT, SCALES, aligned, axes_of, moved
+from gradbench.reference.rounding.roundoff import ADDED, ALWAYS, BACKWARD, EXACT, LIMITS, SCALES, aligned, axes_of, moved
 
 Array = Any
 
@@ -138,6 +138,9 @@ class Replay:
                 if name in ADDED:
                     sizes = _cross_sizes(*x) if name == "cross" else op(*map(np.abs, x), **statics)
                     exact = self._exact(r, ()) & self._exact(sizes, ())
+                elif name in LIMITS:
+                    reached = np.isin(r, LIMITS[name]) & np.isfinite(x[0])
+                    exact = self._exact(r, x if by_entry else ()) & ~reached
                 elif name in ALWAYS:
                     exact = (r == 0) & (size == 0)
                 return self.rounded(r, size, x if by_entry else (), exact)

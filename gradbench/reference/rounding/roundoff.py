@@ -24,13 +24,18 @@ Array = Any
 Scale = Callable[..., Array]
 
 EXACT: Final = frozenset({
-    "maximum", "minimum", "copysign", "abs", "negative", "sign", "floor", "ceil", "trunc", "round", "clip", "relu",
-    "relu6", "hard_tanh", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "logical_and",
-    "logical_or", "logical_not", "where", "max", "min", "sort", "flip", "roll", "reshape", "permute_dims",
+    "maximum", "minimum", "copysign", "negative", "floor", "ceil", "trunc", "round", "clip", "relu", "relu6",
+    "hard_tanh", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "logical_and", "logical_or",
+    "logical_not", "where", "max", "min", "sort", "flip", "roll", "reshape", "permute_dims",
     "matrix_transpose", "expand_dims", "squeeze", "moveaxis", "broadcast_to", "concat", "stack", "tile", "repeat", "pad",
-    "take", "tril", "triu", "diagonal", "diag", "getitem", "pick", "share", "permute_like", "put", "conj", "real",
+    "take", "tril", "triu", "diagonal", "diag", "getitem", "pick", "share", "permute_like", "put", "real", "imag", "conj",
 })  # fmt: skip
-"""What rounds nothing: it moves entries, chooses among them, or changes a sign."""
+"""What rounds nothing: it moves entries, chooses among them, or changes a sign; abs and sign of complex numbers do."""
+
+
+LIMITS: Final = {"tanh": (-1, 1), "erf": (-1, 1), "erfc": (2,), "expit": (1,), "ndtr": (1,), "gammainc": (1,)}
+"""What a function comes so near to that double precision takes it for reached: there the result isn't exact, and what
+a derivative makes of the rest of it, as 1 - y*y, is all rounding."""
 
 
 def aligned(arrays: Sequence[Any]) -> list[Any]:
@@ -215,7 +220,7 @@ SCALES: Final[dict[str, Scale]] = {
     "sinc": _entry(lambda r, x: np.where(x == 0, 0, np.abs(r) + 1)),
     "gelu": _entry(lambda r, x: np.abs(r) + np.abs(x) / 2),
     "logit": _entry(lambda r, _x: np.abs(r) + 1),
-    "ndtr": _entry(lambda r, x: np.abs(r) * (1 + np.square(np.abs(x))) + 0.5),
+    "ndtr": _entry(lambda r, x: np.abs(r) * (1 + np.square(np.minimum(np.real(x), 0))) + 0.5),
     "erfinv": _entry(lambda r, _x: 4 * np.abs(r) + np.exp(np.square(np.abs(r)))),
     "gamma": _entry(lambda r, x: np.abs(r) * (1 + np.abs(sp.loggamma(x + 0j)))),
     "gammaln": _entry(lambda r, _x: np.abs(r) + 4),

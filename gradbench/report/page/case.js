@@ -102,8 +102,17 @@ class CasePage {
       one.description ? make("p", { class: "lead" }, one.description) : "",
       this.facts(one),
       ...this.formula(one),
+      ...this.explanations(one),
       ...this.points(one, questions),
     );
+  }
+
+  // What `gradbench explain` has put into the report: a panel for each point that was explained, folded.
+  explanations(one) {
+    const found = [...document.querySelectorAll("template.explanation")].filter((part) => part.dataset.case === one.name);
+    return found.map((part) => make("details", { class: "block", open: found.length === 1 },
+      make("summary", null, make("strong", null, "Explanation"), ` ${part.dataset.part}`),
+      part.content.cloneNode(true)));
   }
 
   crumbs(one, { previous, next }) {

@@ -1,6 +1,6 @@
 // What is being looked at, as the part of the address after the hash, and the rows it selects.
 
-const VIEWS = ["overview", "cases", "rows", "agreement", "accuracy", "time"];
+const VIEWS = ["overview", "cases", "rows", "agreement", "accuracy", "time", "coverage", "conventions"];
 
 function readState(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));

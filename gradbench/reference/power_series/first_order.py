@@ -1,0 +1,157 @@
+"""`first_order`: a program along a line, as power series to first order on whole arrays.
+
+A `Program`, a point and a direction as arrays of balls enter; the output and its directional derivative leave, as `Pair`s.
+It answers what `series.expand` answers at order 1, a tenth of the time, wherever nothing but the first power matters; elsewhere it
+says so, and the series are asked. Primitives without a rule for arrays go through the series entry by entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import flint
+import numpy as np
+
+from gradbench.primitives import ARITHMETIC
+from gradbench.program import ITEM, Program, resolve
+from gradbench.reference.balls.lift import Balls, is_factor, lift
+from gradbench.reference.power_series import series
+from gradbench.reference.power_series.pair import Pair
+from gradbench.reference.power_series.pair_rules import RULES
+from gradbench.reference.power_series.series_ring import Ring, Series, Undecided
+
+__all__ = ["OPS", "first_order"]
+
+_RING: Final = Ring(1, side=1)
+
+
+def _by_series(name: str) -> Callable[..., Any]:
+    """A primitive as the series have it: each entry becomes one, and two terms of each are read from the answer.
+
+    Raises:
+        Fault: Some entry has no expansion, or less than two terms of it are known.
+        Unsupported: There is no series rule for this.
+    """
+
+    def op(*arguments: Any, **statics: Any) -> Any:
+        still = not any(_moves(a) for a in arguments)
+        found = series.OPS[name](_RING, *map(_to_series, arguments), **statics)
+        return tuple(_from_series(f, still) for f in found) if isinstance(found, tuple) else _from_series(found, still)
+
+    return op
+
+
+def _moves(x: Any) -> bool:
+    return any(map(_moves, x)) if isinstance(x, list) else isinstance(x, Pair) and x.slope is not None
+
+
+def _to_series(x: Any) -> Any:
+    if isinstance(x, list):
+        return [_to_series(part) for part in x]
+    if not isinstance(x, Pair):
+        return x
+    if x.slope is None:
+        return np.asarray(np.frompyfunc(_RING.constant, 1, 1)(x.value), object)
+    return np.asarray(np.frompyfunc(_line, 2, 1)(x.value, x.slope), object)
+
+
+def _line(start: Any, slope: Any) -> Series:
+    """To first order; nothing is known of what follows."""
+    return Series(flint.arb_series([start, slope], 2))
+
+
+def _from_series(found: Any, still: bool) -> Any:
+    array = np.asarray(found)
+    if not array.dtype.hasobject:
+        return array
+    for entry in array.flat:
+        if isinstance(entry, Series):
+            if entry.fault:
+                raise entry.fault
+            if entry.known < 2:
+                raise Undecided("the function")
+        else:
+            raise Undecided("a condition")
+    return Pair(_TERM(array, 0), None if still else _TERM(array, 1))
+
+
+_TERM: Final = np.frompyfunc(lambda entry, k: entry.terms[k], 2, 1)
+
+
+def _on_arrays(name: str) -> Callable[..., Any]:
+    """A primitive by its rule for arrays, or where that can't say, by the series."""
+    by_series, native = _by_series(name), _NATIVE.get(name)
+
+    def op(*arguments: Any, **statics: Any) -> Any:
+        if not any(map(_has_pair, arguments)):  # labels stay what they are
+            return by_series(*arguments, **statics)
+        pairs = [a if type(a) is Pair or i == native else _to_pair(a) for i, a in enumerate(arguments)]
+        try:
+            return RULES[name](*pairs, **statics)
+        except Undecided:
+            return by_series(*arguments, **statics)
+
+    return op
+
+
+def _has_pair(x: Any) -> bool:
+    return any(map(_has_pair, x)) if type(x) is list else type(x) is Pair
+
+
+def _to_pair(x: Any) -> Any:
+    if isinstance(x, list):
+        return [_to_pair(part) for part in x]
+    return x if isinstance(x, Pair) else Pair(lift(x)) if isinstance(x, np.ndarray) else flint.arb(x)
+
+
+_NATIVE: Final = {"power": 1, "where": 0, "take": 1}
+"""Which argument is left as it is: an exponent in the text, a condition, indices."""
+
+OPS: Final[dict[str, Callable[..., Any]]] = {
+    name: _on_arrays(name) if name in RULES else _by_series(name) for name in series.OPS
+}
+"""For each primitive of the vocabulary: pairs, and numbers and conditions as NumPy has them, by position."""
+
+
+def first_order(
+    program: Program, values: Mapping[str, Any], direction: Mapping[str, Balls], tick: Callable[[], None]
+) -> Pair:
+    """The output at x and its derivative along v. Each an array of balls of the output's shape, and finite.
+
+    Args:
+        program: f, with one output, its numbers exact.
+        values: x: arrays of balls by name; integer and boolean constants as NumPy has them.
+        direction: v: arrays of balls of the shapes of x. A name without one stays where it is.
+        tick: Called between steps; what it raises ends the work.
+
+    Raises:
+        Fault: The first power doesn't say: a kink, a singularity, a ball that is too wide. The series may know more.
+        Unsupported: There is no series rule for this.
+    """
+    entries: list[Any] = [_named(values[name], direction.get(name)) for name in program.names]
+    for node in program.nodes:
+        tick()
+        if node.primitive == ITEM:
+            entries.append(resolve(node.arguments[0], entries, Pair)[node.statics[0][1]])
+            continue
+        number = _same if node.primitive in ARITHMETIC else Pair
+        arguments = [resolve(a, entries, number) for a in node.arguments]
+        entries.append(OPS[node.primitive](*arguments, **dict(node.statics)))
+    found = resolve(program.output, entries, Pair)
+    if not isinstance(found, Pair):
+        found = Pair(lift(found))
+    for part in (found.value, found.slope):
+        if part is not None and not all(ball.is_finite() for ball in part.flat):
+            raise Undecided("the function", "has a coefficient that isn't finite")
+    return found
+
+
+def _named(value: Any, slope: Any) -> Any:
+    """A factor of matrix products may stay a matrix of floats."""
+    array = np.asarray(value)
+    return Pair(array, slope) if array.dtype.hasobject or is_factor(array) else array
+
+
+def _same(number: Any) -> Any:
+    return number
