@@ -5,7 +5,7 @@ answers lie within the oracle's looser bound: the tolerances here are those of t
 
 - A Hessian is symmetric.
 - ⟨w, J v⟩ = ⟨Jᵀ w, v⟩ for the jvp and the vjp of one target at one point.
-- The ways of using one framework (`torch`, `torch:forward`) agree.
+- The ways of using one framework (`torch`, `torch:forward`) agree, and none answers 0 for what another refuses: see `modes`.
 - A target keeps one convention for all complex derivatives (see `conjugation`).
 - Targets are grouped by agreement; one that stands alone against several is named. That is a hint, never a proof.
 """
@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from gradbench.compare import FORMS, tolerance, ulp
+from gradbench.clash import Clash, agree, allowed, wide
+from gradbench.compare import FORMS, ulp
 from gradbench.conjugation import CONJUGATE, FORMULAS
 from gradbench.judge import Ruling, Verdict
+from gradbench.modes import modes
 from gradbench.query import Array, Operator
 from gradbench.record import Outcome
 
@@ -29,80 +30,23 @@ REFERENCES: Final = frozenset({"finite-difference"})
 """Answers with an error bar of their own are no party to a vote."""
 
 
-@dataclass(frozen=True)
-class Clash:
-    """A law that two answers, or two parts of one, break.
-
-    Attributes:
-        law: `symmetry`, `adjointness`, `convention`, `modes` or `alone`.
-        query: The query's id, or the first of two.
-        targets: Who is meant.
-        sentence: What was found.
-    """
-
-    law: str
-    query: str
-    targets: tuple[str, ...]
-    sentence: str
-
-
 def crosscheck(verdicts: Iterable[Verdict], vote: bool = True) -> list[Clash]:
     """Every clash among the answers of a run; those who stand alone only if a vote is asked for."""
-    answered = [v for v in verdicts if v.record.outcome is Outcome.ANSWERED and v.record.target not in REFERENCES]
+    parties = [v for v in verdicts if v.record.target not in REFERENCES]
+    answered = [v for v in parties if v.record.outcome is Outcome.ANSWERED]
     found: list[Clash] = []
     for verdict in answered:
         found.extend(_asymmetry(verdict))
     found.extend(_adjointness(answered))
     found.extend(_inconsistency(answered))
     by_query: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in answered:
+    for verdict in parties:
         by_query[verdict.question.query.id].append(verdict)
     for members in by_query.values():
-        found.extend(_modes(members))
+        found.extend(modes(members))
         if vote:
-            found.extend(_alone(members))
+            found.extend(_alone([v for v in members if v.record.outcome is Outcome.ANSWERED]))
     return found
-
-
-def allowed(verdict: Verdict, key: str) -> Array:
-    """How far rounding alone may have moved each component of an answer; infinite where that isn't known."""
-    answer = verdict.record.answer[key]
-    assert answer is not None
-    truth, sigma = verdict.right(key), verdict.oracle.sigma
-    if truth is None or truth.shape != answer.shape:
-        return np.full(answer.shape, np.inf)
-    if verdict.convention(key) == CONJUGATE:
-        sigma = verdict.oracle.mirror_sigma
-    known = np.isin(truth.kind, ("number",))
-    bound = tolerance(truth, verdict.question.query.dtype, sigma.get(key), {}).bound
-    return np.where(known, bound, np.inf)
-
-
-def agree(one: Verdict, other: Verdict, key: str) -> bool | None:
-    """Whether two answers to one query agree within what rounding explains of both; None if they can't be compared.
-
-    Complex derivatives are compared in one convention, whichever each of them keeps.
-    """
-    a, b = one.normalised(key), other.normalised(key)
-    if a is None or b is None:
-        return None
-    if a.shape != b.shape:
-        return False
-    if a.dtype == b.dtype and a.tobytes() == b.tobytes() and np.isfinite(allowed(one, key)).any():
-        return True
-    # At a kink or where nothing is defined, two right answers may differ.
-    room = allowed(one, key) + allowed(other, key)
-    kept = np.isfinite(room)
-    if not kept.any() and a.size:
-        return None
-    with np.errstate(invalid="ignore"):
-        near = np.abs(_wide(a) - _wide(b)) <= room
-    same = near | (_wide(a) == _wide(b)) | (np.isnan(_wide(a)) & np.isnan(_wide(b)))
-    return bool(same[kept].all())
-
-
-def _wide(array: Array) -> Array:
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
@@ -117,13 +61,13 @@ def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
                 continue
             rank = query.inputs[a].ndim
             axes = (*range(rank, upper.ndim), *range(rank))
-            turned = _wide(np.transpose(upper, axes))
+            turned = wide(np.transpose(upper, axes))
             if turned.shape != lower.shape:
                 continue
             room = np.transpose(allowed(verdict, f"{a},{b}"), axes) + allowed(verdict, f"{b},{a}")
             with np.errstate(invalid="ignore"):
-                apart = np.abs(turned - _wide(lower))
-                both = np.isnan(turned) & np.isnan(_wide(lower))  # that is another finding
+                apart = np.abs(turned - wide(lower))
+                both = np.isnan(turned) & np.isnan(wide(lower))  # that is another finding
                 broken = ~(apart <= room) & np.isfinite(room) & ~both
             if broken.any():
                 worst = float(np.max(np.where(broken & ~np.isnan(apart), apart, 0.0)))
@@ -155,8 +99,8 @@ def _product(forward: Verdict, reverse: Verdict) -> Iterator[Clash]:
         return
     sides = [_paired(u, pushed, v, pulled, turned=turned) for turned in _turns(reverse)]
     left, right = min(sides, key=lambda pair: abs(pair[0] - pair[1]))
-    room = float(sum(np.sum(np.abs(_wide(u[key])) * allowed(forward, key)) for key in u))
-    room += float(sum(np.sum(np.abs(_wide(v[name])) * allowed(reverse, name)) for name in v))
+    room = float(sum(np.sum(np.abs(wide(u[key])) * allowed(forward, key)) for key in u))
+    room += float(sum(np.sum(np.abs(wide(v[name])) * allowed(reverse, name)) for name in v))
     room += float(ulp(np.array(abs(left)), FORMS["float64"])) * sum(array.size for array in (*u.values(), *v.values()))
     both = np.isnan(left) and np.isnan(right)  # that is another finding
     if np.isfinite(room) and not both and not abs(left - right) <= room:
@@ -179,8 +123,9 @@ def _paired(
     turned: bool,
 ) -> tuple[float, float]:
     """Both sides of the law: the real parts of sums of products, of conjugates where the vjp conjugates."""
+
     def product(one: Array, other: Array) -> float:
-        return float(np.real(np.sum((np.conj(_wide(one)) if turned else _wide(one)) * _wide(other))))
+        return float(np.real(np.sum((np.conj(wide(one)) if turned else wide(one)) * wide(other))))
 
     left = sum(product(w[key], _given(pushed, key)) for key in w)
     return left, sum(product(_given(pulled, name), v[name]) for name in v)
@@ -210,25 +155,6 @@ def _given(answer: Mapping[str, Array | None], key: str) -> Array:
     array = answer[key]
     assert array is not None
     return array
-
-
-def _modes(members: Sequence[Verdict]) -> Iterator[Clash]:
-    """The ways of using one framework against its plain one."""
-    families: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in members:
-        families[verdict.record.target.partition(":")[0]].append(verdict)
-    for family in families.values():
-        first, *others = sorted(family, key=lambda v: v.record.target)
-        for other in others:
-            if other.record.environment == first.record.environment or other.record.target == first.record.target:
-                continue
-            keys = [key for key in first.record.answer if agree(first, other, key) is False]
-            if keys:
-                by = f" by {', '.join(keys)}" if keys != [""] else ""
-                names = (first.record.target, other.record.target)
-                yield Clash(
-                    "modes", first.question.query.id, names, f"{names[0]} and {names[1]} answer differently{by}"
-                )
 
 
 def _alone(members: Sequence[Verdict]) -> Iterator[Clash]:

@@ -86,7 +86,7 @@ class Drawer:
             raise self.blame(
                 part.place, f"log_uniform from {low:g} to {high:g}", "two numbers above 0, the lower first"
             )
-        drawn = {"uniform": _uniform, "log_uniform": _log_uniform, "normal": _normal}[word]
+        drawn: Callable[..., Array] = {"uniform": _uniform, "log_uniform": _log_uniform, "normal": _normal}[word]
 
         def array(generator: Any) -> Array:
             real = drawn(generator, spec.size, low, high).reshape(spec.shape)
@@ -136,7 +136,7 @@ class Drawer:
 def _unit(generator: Any, count: int) -> Array:
     """Numbers above 0 and below 1, multiples of 2**-53, or of 2**-54 in the lower half."""
     words: Array = generator.random_raw(count)
-    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return np.asarray(((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
 
 def _uniform(generator: Any, count: int, low: float, high: float) -> Array:
@@ -148,7 +148,7 @@ def _log_uniform(generator: Any, count: int, low: float, high: float) -> Array:
     bottom, top = (math.frexp(x)[1] + 2 * math.frexp(x)[0] - 2 for x in (low, high))
     place = bottom + (top - bottom) * _unit(generator, count)
     whole = np.floor(place)
-    return np.ldexp(1 + (place - whole), whole.astype(int))
+    return np.asarray(np.ldexp(1 + (place - whole), whole.astype(int)))
 
 
 def _normal(generator: Any, count: int, mean: float, deviation: float) -> Array:

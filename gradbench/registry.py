@@ -62,25 +62,40 @@ _TABLE: Final = (
     Entry("torch:func", "gradbench.adapters.torch_func:Func", "torch", "torch", _GPU),
     Entry("torch:forward", "gradbench.adapters.torch_forward:Forward", "torch", "torch", _GPU),
     Entry("torch:vmap", "gradbench.adapters.torch_vmap:Vmap", "torch", "torch", _GPU),
-    Entry("torch:compile", "gradbench.adapters.torch_compile:Compile", "torch", "torch", _GPU),
+    # Compiling takes a second or two for each function, dtype and derivative.
+    Entry("torch:compile", "gradbench.adapters.torch_compile:Compile", "torch", "torch", _GPU, by_name=True),
     Entry(
-        "torch:forward-over-reverse", "gradbench.adapters.torch_func:ForwardOverReverse", "torch", "torch", _GPU,
+        "torch:forward-over-reverse",
+        "gradbench.adapters.torch_func:ForwardOverReverse",
+        "torch",
+        "torch",
+        _GPU,
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry(
-        "torch:reverse-over-forward", "gradbench.adapters.torch_func:ReverseOverForward", "torch", "torch", _GPU,
+        "torch:reverse-over-forward",
+        "gradbench.adapters.torch_func:ReverseOverForward",
+        "torch",
+        "torch",
+        _GPU,
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry(
-        "torch:reverse-over-reverse", "gradbench.adapters.torch_func:ReverseOverReverse", "torch", "torch", _GPU,
+        "torch:reverse-over-reverse",
+        "gradbench.adapters.torch_func:ReverseOverReverse",
+        "torch",
+        "torch",
+        _GPU,
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry("tensorflow", "gradbench.adapters.tensorflow:TensorFlow", "tensorflow", "tensorflow", _GPU),
     Entry("tensorflow:function", "gradbench.adapters.tensorflow_traced:Traced", "tensorflow", "tensorflow", _GPU),
     Entry("tensorflow:xla", "gradbench.adapters.tensorflow_traced:XLA", "tensorflow", "tensorflow", _GPU),
     Entry("tensorflow:forward", "gradbench.adapters.tensorflow_forward:Forward", "tensorflow", "tensorflow", _GPU),
     Entry("tensorflow:graph", "gradbench.adapters.tensorflow_graph:Graph", "tensorflow", "tensorflow", _GPU),
-    Entry("tensorflow:persistent", "gradbench.adapters.tensorflow_persistent:Persistent", "tensorflow", "tensorflow", _GPU),
+    Entry(
+        "tensorflow:persistent", "gradbench.adapters.tensorflow_persistent:Persistent", "tensorflow", "tensorflow", _GPU
+    ),
     Entry(
         "tensorflow:forward-over-reverse",
         "gradbench.adapters.tensorflow_composed:ForwardOverReverse",
@@ -111,31 +126,52 @@ _TABLE: Final = (
     Entry("jax:vmap", "gradbench.adapters.jax_modes:Vmap", "jax", "jax", _GPU),
     Entry("jax:linearize", "gradbench.adapters.jax_modes:Linearize", "jax", "jax", _GPU),
     Entry(
-        "jax:forward-over-reverse", "gradbench.adapters.jax_compositions:ForwardOverReverse", "jax", "jax", _GPU,
+        "jax:forward-over-reverse",
+        "gradbench.adapters.jax_compositions:ForwardOverReverse",
+        "jax",
+        "jax",
+        _GPU,
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry(
-        "jax:reverse-over-forward", "gradbench.adapters.jax_compositions:ReverseOverForward", "jax", "jax", _GPU,
+        "jax:reverse-over-forward",
+        "gradbench.adapters.jax_compositions:ReverseOverForward",
+        "jax",
+        "jax",
+        _GPU,
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry(
-        "jax:reverse-over-reverse", "gradbench.adapters.jax_compositions:ReverseOverReverse", "jax", "jax", _GPU,
+        "jax:reverse-over-reverse",
+        "gradbench.adapters.jax_compositions:ReverseOverReverse",
+        "jax",
+        "jax",
+        _GPU,
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry("autograd", "gradbench.adapters.autograd:Autograd", "autograd", "autograd"),
     Entry("autograd:forward", "gradbench.adapters.autograd_modes:Forward", "autograd", "autograd"),
     Entry(
-        "autograd:forward-over-reverse", "gradbench.adapters.autograd_modes:ForwardOverReverse", "autograd", "autograd",
+        "autograd:forward-over-reverse",
+        "gradbench.adapters.autograd_modes:ForwardOverReverse",
+        "autograd",
+        "autograd",
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry(
-        "autograd:reverse-over-forward", "gradbench.adapters.autograd_modes:ReverseOverForward", "autograd", "autograd",
+        "autograd:reverse-over-forward",
+        "gradbench.adapters.autograd_modes:ReverseOverForward",
+        "autograd",
+        "autograd",
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry(
-        "autograd:reverse-over-reverse", "gradbench.adapters.autograd_modes:ReverseOverReverse", "autograd", "autograd",
+        "autograd:reverse-over-reverse",
+        "gradbench.adapters.autograd_modes:ReverseOverReverse",
+        "autograd",
+        "autograd",
         operators=("hvp", "hessian"),
-    ),  # fmt: skip
+    ),
     Entry("sympy", "gradbench.adapters.sympy:SymPy", "sympy", "sympy"),
     Entry("manual", "gradbench.adapters.manual:Manual", by_hand=True),
     Entry("dual", "gradbench.adapters.dual:DualNumbers"),

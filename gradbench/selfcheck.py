@@ -25,7 +25,7 @@ MODULE = "gradbench.adapters.liar"
 
 LIARS = (
     "zero", "flipped", "one-percent", "one-entry", "dropped", "transposed", "not-a-number", "wrong-shape", "downcast", "stale",
-    "second-order", "asymmetric", "forward-only", "restless", "mutating", "conjugated", "half-conjugated",
+    "compiled", "second-order", "asymmetric", "forward-only", "restless", "mutating", "conjugated", "half-conjugated",
 )  # fmt: skip
 """The liars by name; the class of `one-percent` is `OnePercent`."""
 

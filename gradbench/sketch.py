@@ -142,6 +142,6 @@ def missed(rooms: Iterable[float], size: float) -> float:
     """
     chance = 1.0
     for room in rooms:
-        part = room / size if size > 0 else 1.0
-        chance *= min(1.0, part + 2.0 ** -(DIGITS + 1)) if math.isfinite(part) else 1.0
+        if 0 <= room < size < math.inf:
+            chance *= min(1.0, room / size + 2.0 ** -(DIGITS + 1))
     return chance

@@ -98,6 +98,7 @@ class Answerer:
 
     def __init__(self, adapter: Adapter | Reference, device: str = "cpu") -> None:
         self.adapter: Any = adapter
+        self.estimates = isinstance(adapter, Reference)  # looked up once: it takes as long as a small query
         self.calls = CALLS.get(device, CALLS_ELSEWHERE)
         # A framework keeps what it compiled by the function's identity, so equal functions must be one object.
         self.function = lru_cache(maxsize=256)(self._function)
@@ -107,7 +108,7 @@ class Answerer:
     def record(self, query: Query) -> Record:
         """What happens when the query is asked; never raises for what the adapter does."""
         try:
-            if isinstance(self.adapter, Reference):
+            if self.estimates:
                 return self._estimated(query)
             return self._answered(query)
         except MemoryError as error:

@@ -9,11 +9,12 @@ from gradbench.errors import Unsupported
 from gradbench.language import parse
 from gradbench.numeric import OPS
 from gradbench.primitives import VOCABULARY
-from gradbench.program import evaluate
+from gradbench.program import evaluate, references
 from gradbench.reference.reverse.adjoint import adjoint, cotangents
 from gradbench.reference.reverse.internal import INTERNAL
 from gradbench.reference.reverse.internal_ops import INTERNAL_OPS
 from gradbench.reference.reverse.reverse_rules import RULES
+from gradbench.reference.reverse.unweighted import unweighted
 from gradbench.shapes import Spec
 
 ALL = {**OPS, **INTERNAL_OPS, "asarray": np.asarray}
@@ -419,6 +420,34 @@ def test_the_program_comes_first_and_nothing_useless_after_it():
     assert [node.primitive for node in derived.nodes[:3]] == ["sin", "multiply", "sum"]
     assert [node.primitive for node in derived.nodes[3:]] == ["reshape", "broadcast_to", "multiply", "cos", "multiply"]
     assert [key for key, _ in derived.outputs] == ["x"]
+
+
+@pytest.mark.parametrize("text", ["sum(tanh(x))", "sum(atanh(x))"])
+def test_what_is_for_exact_numbers_is_shorter_and_the_same(text):
+    program, x = parse(text, ["x"]), np.array([-0.9, 0.0, 0.3])
+    long, short = (adjoint(program, ["x"], {"x": (3,)}, exact=exact) for exact in (False, True))
+    assert len(short.nodes) < len(long.nodes)
+    values = {"x": x, "cotangent": np.asarray(1.0)}
+    np.testing.assert_allclose(evaluate(short, ALL, values)["x"], evaluate(long, ALL, values)["x"], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sum(tanh(x))", "sum(x * x)", "sum(x)", "mean(x * x)", "logsumexp(x)", "x[0]", "max(x) * 3", "sum(x[:, None] * x)", "sum(x * 1)",
+     "sum(where(x > 0, x, 2 * x))", "sum(concat([x, x * x]))"],
+)  # fmt: skip
+def test_for_a_cotangent_of_ones_nothing_is_multiplied_by_it(text):
+    program, x = parse(text, ["x"]), np.array([-0.9, 0.25, 0.3])
+    specs = {"x": Spec((3,)), "cotangent": Spec(())}
+    whole = adjoint(program, ["x"], specs)
+    short = unweighted(whole, "cotangent", len(program.nodes), specs)
+    assert (short.names, short.nodes[: len(program.nodes)]) == (whole.names, whole.nodes[: len(program.nodes)])
+    values = {"x": x, "cotangent": np.asarray(1.0)}
+    np.testing.assert_array_equal(evaluate(short, ALL, values)["x"], evaluate(whole, ALL, values)["x"])
+    assert len(short.nodes) <= len(whole.nodes)
+    if text == "sum(tanh(x))":
+        back = short.nodes[len(program.nodes) :]
+        assert not any(ref.index == 1 for node in back for ref in references(node.arguments))
 
 
 def test_a_name_that_is_taken_gets_a_prime():

@@ -13,10 +13,11 @@ from gradbench import document, registry, selfcheck
 from gradbench.adapter import Function, lifted
 from gradbench.case_reader import read
 from gradbench.catalogue import load
+from gradbench.clash import agree
 from gradbench.compare import FORMS, Tolerance, Truth, compare
 from gradbench.conjugation import CONJUGATE, LINEAR, dtypes
 from gradbench.conventions import conventions
-from gradbench.crosscheck import agree, crosscheck
+from gradbench.crosscheck import crosscheck
 from gradbench.errors import Mistakes
 from gradbench.holomorphy import holomorphic
 from gradbench.host import Host
@@ -326,6 +327,22 @@ def test_what_is_right_in_both_conventions_just_passes():
     assert ruling(asked("abs(z)", "value"), np.sqrt(5), dtype="float64") == ("pass", "")
 
 
+def test_along_complex_numbers_too_what_is_right_in_both_conventions_just_passes():
+    question = asked("sin(z)", "vjp", inputs={"z": np.array(0.5 + 0j)}, cotangent=0.5 - 1j)
+    (found,) = verdicts((question, [answered(question, "torch", (0.5 - 1j) * np.cos(0.5))]))
+    assert (found.ruling, found.convention("z")) == (Ruling.PASS, "")
+
+
+def test_a_convention_that_is_not_wholly_known_excuses_nobody():
+    question = asked("z**2", "vjp", inputs={"z": np.array([1 + 2j, 3 - 1j])}, cotangent=np.array([1j, 1 - 1j]))
+    precise, noise = references(question)
+    mirror = precise.margin["z"]["mirror"].copy()
+    wrong = answered(question, "torch", np.array([mirror[0], 7]))
+    precise.margin["z"]["mirror"][1] = np.nan
+    (found,) = judge(Run({}, {question.query.id: question}, {}, [precise, noise, wrong]))
+    assert (found.ruling, found.convention("z")) == (Ruling.FAIL, "")
+
+
 def test_values_and_jvps_have_one_convention():
     assert ruling(asked("z**2", "value"), np.conj(Z**2)) == ("fail", "wrong")
     assert ruling(asked("z**2", "jvp", tangents={"z": np.array(1j)}), np.conj(2j * Z)) == ("fail", "wrong")
@@ -485,6 +502,13 @@ def test_liars_about_complex_numbers_are_caught():
     assert scores["conjugated"].lies == scores["conjugated"].caught > 0
     assert scores["half-conjugated"].lies == scores["half-conjugated"].caught > 0
     assert scores["honest"].lies == 0
+
+
+def test_who_keeps_two_conventions_is_caught_whichever_is_the_rarer_one():
+    shipped = plan(load([CASES]), Selection(globs=["complex-norm", "complex-angle"], dtypes=["float64"]))
+    (back, *_) = (q for q in shipped if q.query.operator == "vjp")
+    found = selfcheck.selfcheck([q for q in shipped if q.query.operator == "gradient"] + [back], ("conjugated",))
+    assert found.scores[0].lies == found.scores[0].caught == 4
 
 
 @pytest.mark.parametrize(("target", "convention"), [("torch", CONJUGATE), ("autograd", LINEAR), ("sympy", LINEAR)])

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradbench.crosscheck import agree, clusters, crosscheck
+from gradbench.clash import agree
+from gradbench.crosscheck import clusters, crosscheck
 from gradbench.judge import judge
 from gradbench.query import Operator, Query, Question
 from gradbench.record import Outcome, Record, Run
@@ -110,3 +111,81 @@ def test_agreement_is_within_what_rounding_explains(value):
     q = asked()
     a, b = verdicts((q, [*truth(q, x=[2, 4]), said(q, "torch", x=[2, 4]), said(q, "jax", x=value)]))
     assert agree(a, b, "x") is False
+
+
+def both(question: Question, right, *records: Record) -> list[tuple[str, tuple[str, ...]]]:
+    return laws((question, [*truth(question, x=right), *records]))
+
+
+def nothing(question: Question, target: str) -> Record:
+    return Record(question.query.id, Outcome.ANSWERED, {"x": None}, target=target, environment=target)
+
+
+def raising(question: Question, target: str) -> Record:
+    return Record(question.query.id, Outcome.RAISED, message="no", target=target, environment=target)
+
+
+def test_a_zero_where_another_way_of_using_the_framework_answers_a_number_is_a_silent_zero():
+    q = asked()
+    found = both(q, [2, 4], said(q, "torch", x=[2, 4]), said(q, "torch:compile", x=[0, 0]))
+    assert ("silent-zero", ("torch:compile", "torch")) in found
+    assert not [law for law, _ in found if law == "modes"]
+
+
+@pytest.mark.parametrize("other", [nothing, raising])
+def test_a_zero_where_another_way_answers_none_or_raises_is_a_silent_zero_even_if_0_is_right(other):
+    q = asked()
+    found = both(q, [0, 0], other(q, "torch"), said(q, "torch:func", x=[0, 0]))
+    assert found == [("silent-zero", ("torch:func", "torch"))]
+    (clash,) = crosscheck(verdicts((q, [*truth(q, x=[0, 0]), other(q, "torch"), said(q, "torch:func", x=[0, 0])])))
+    assert clash.sentence.endswith("; 0 is right")
+    clash, *_ = crosscheck(verdicts((q, [*truth(q, x=[2, 4]), other(q, "torch"), said(q, "torch:func", x=[0, 0])])))
+    assert clash.sentence.endswith("; the output depends on it")
+
+
+def test_whether_the_output_depends_on_the_input_is_what_the_program_says():
+    query = Query("c#1:gradient:float64", "sum(x**2)", {**X, "u": np.array(1.0)}, {}, Operator.GRADIENT, "float64")
+    q = Question(query, "c", 1)
+    silent = Record(q.query.id, Outcome.ANSWERED, {"x": 2 * X["x"], "u": np.array(0.0)}, target="jax", environment="a")
+    absent = Record(q.query.id, Outcome.ANSWERED, {"x": 2 * X["x"], "u": None}, target="jax:jit", environment="b")
+    right = truth(q, x=[2, 4], u=0.0)
+    (clash,) = crosscheck(verdicts((q, [*right, silent, absent])))
+    assert clash.sentence == "jax answers 0 by u where jax:jit answers None; the output doesn't depend on it"
+
+
+def test_a_zero_in_another_framework_is_no_silent_zero():
+    q = asked()
+    assert both(q, [0, 0], nothing(q, "torch"), said(q, "jax", x=[0, 0])) == []
+
+
+def test_none_against_a_number_is_a_difference_of_ways():
+    q = asked()
+    assert ("modes", ("torch", "torch:func")) in both(q, [2, 4], said(q, "torch", x=[2, 4]), nothing(q, "torch:func"))
+
+
+def test_the_oracles_radius_excuses_no_difference_between_eager_and_compiled():
+    q = asked()
+    records = [said(q, "jax", x=[2, 4]), said(q, "jax:jit", x=[2, 4 + 1e-9])]
+    ball, quiet = truth(q, x=[2, 4])
+    vague = Record(**{**ball.__dict__, "margin": {"x": {"radius": np.full(2, 1e-6)}}})
+    found = crosscheck(verdicts((q, [vague, quiet, *records])))
+    assert [(clash.law, clash.targets) for clash in found] == [("modes", ("jax", "jax:jit"))]
+    assert found[0].sentence.endswith("and both are judged pass")
+
+
+def test_two_ways_that_choose_different_ends_of_a_kink_are_told_although_both_are_right():
+    q = asked()
+    ball, quiet = truth(q, x=[0, 4])
+    ends = {"radius": np.zeros(2), "left": np.array([-1.0, 4]), "right": np.array([1.0, 4])}
+    status = {"x": np.array(["kink", "certified"])}
+    kink = Record(**{**ball.__dict__, "margin": {"x": ends}, "status": status})
+    records = [said(q, "torch", x=[-1, 4]), said(q, "torch:forward", x=[1, 4])]
+    found = crosscheck(verdicts((q, [kink, quiet, *records])))
+    assert [(clash.law, clash.targets) for clash in found] == [("modes", ("torch", "torch:forward"))]
+    assert crosscheck(verdicts((q, [kink, quiet, records[0], said(q, "torch:forward", x=[-1, 4])]))) == []
+
+
+def test_difference_quotients_are_no_ways_of_using_one_framework():
+    q = asked()
+    records = [said(q, "finite-difference:forward", x=[2, 4.1]), said(q, "finite-difference:central", x=[2, 4])]
+    assert "modes" not in [law for law, _ in both(q, [2, 4], *records)]

@@ -503,7 +503,8 @@ def test_a_singular_matrix_is_no_traceback():
 @pytest.mark.parametrize(
     ("function", "operator", "inputs", "more", "sentence"),
     [
-        ("sum(x)", "gradient", {"x": np.ones(201)}, {}, "201 numbers to move"),
+        ("x * 2", "jacobian", {"x": np.ones(201)}, {}, "201 numbers to move"),
+        ("sum(x)", "gradient", {"x": np.ones(201) + 0j}, {"dtype": "complex128"}, "402 numbers to move"),
         ("sum(x)", "hessian", {"x": np.ones(65)}, {}, "65 numbers to move"),
         ("x * 2", "gradient", {"x": X}, {}, "the gradient of an output of shape"),
         ("x ** 2", "partial", {"x": 1.0}, {"orders": {"x": 5}}, "differences of order 5"),

@@ -15,7 +15,7 @@ from gradbench.primitives import VOCABULARY  # noqa: E402
 from gradbench.reference.balls.lift import finite, lift  # noqa: E402
 from gradbench.reference.balls.sweep import Deadline, TimeUp  # noqa: E402
 from gradbench.reference.power_series import pair_rules, series  # noqa: E402
-from gradbench.reference.power_series.first_order import first_order  # noqa: E402
+from gradbench.reference.power_series.first_order import FirstOrder  # noqa: E402
 from gradbench.reference.power_series.pair import Pair  # noqa: E402
 from gradbench.reference.power_series.series_ring import Fault, Undecided  # noqa: E402
 
@@ -29,12 +29,16 @@ def _precision():
         yield
 
 
+def first_order(program, values, direction, tick=lambda: None):
+    return FirstOrder(program).along(values, direction, tick)
+
+
 def asked(text, inputs, directions, constants=()):
     held = dict(constants)
     program = parse(text, [*inputs, *held])
     values = {name: lift(np.asarray(x, float)) for name, x in inputs.items()} | held
     v = {name: lift(np.asarray(x, float)) for name, x in directions.items()}
-    return first_order(program, values, v, lambda: None)
+    return first_order(program, values, v)
 
 
 def cases():
@@ -75,9 +79,9 @@ def test_every_primitive_has_the_slope_that_the_series_have(name, program, input
         expected = series.taylor(program, values, v, 1, 1)
     except (Fault, Unsupported) as error:
         with pytest.raises(type(error)):
-            first_order(program, values, v, lambda: None)
+            first_order(program, values, v)
         return
-    found = first_order(program, values, v, lambda: None)
+    found = first_order(program, values, v)
     for ours, theirs in ((found.value, expected[0, ...]), (found.moving, expected[1, ...])):
         assert ours.shape == theirs.shape
         for a, b in zip(ours.flat, theirs.flat, strict=True):
@@ -100,7 +104,7 @@ def test_the_rules_for_arrays_answer_without_the_series(monkeypatch):
             patch.setitem(series.OPS, name, noted)
             values = {n: lift(a) for n, a in inputs.items()} | constants
             with contextlib.suppress(Undecided):
-                first_order(program, values, {n: lift(np.ones(a.shape)) for n, a in inputs.items()}, lambda: None)
+                first_order(program, values, {n: lift(np.ones(a.shape)) for n, a in inputs.items()})
     # An exponent that is an array, a norm that isn't Euclid's, one operand or three are for the series.
     assert left <= {"power", "vector_norm", "einsum"}
 
@@ -189,7 +193,7 @@ def test_sums_of_products_have_the_slope_that_the_series_have(subscripts):
     program = parse(f"einsum({subscripts!r}, x, y)", ["x", "y"])
     values = {n: lift(x) for n, x in inputs.items()}
     v = {n: lift(random.standard_normal(x.shape)) for n, x in inputs.items()}
-    expected, found = series.taylor(program, values, v, 1, 1), first_order(program, values, v, lambda: None)
+    expected, found = series.taylor(program, values, v, 1, 1), first_order(program, values, v)
     for ours, theirs in ((found.value, expected[0, ...]), (found.moving, expected[1, ...])):
         assert ours.shape == theirs.shape
         assert all(x.overlaps(y) for x, y in zip(ours.flat, theirs.flat, strict=True))

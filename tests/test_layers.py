@@ -27,7 +27,7 @@ ASK = {
 }
 ANSWER = {"worker", "adapter", "numeric", "host"}
 CONCLUDE = {
-    "compare", "oracle", "conjugation", "conventions", "crosscheck", "judge", "explanation", "baseline", "table",
+    "compare", "oracle", "conjugation", "conventions", "crosscheck", "judge", "explanation", "likeness", "baseline", "table",
 }  # fmt: skip
 
 

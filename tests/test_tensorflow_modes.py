@@ -379,9 +379,9 @@ def test_a_reverse_derivative_is_conjugated_and_a_forward_one_is_not(adapters, m
 
 @pytest.mark.parametrize("mode", FIRST)
 def test_a_real_function_of_a_complex_number_has_both_its_derivatives(adapters, mode):
-    f, x = posed(adapters[mode], "return abs(z) ** 2 * k, z * z", {"z": [1 + 2j, 3j], "k": 2 + 0j}, dtype="complex128")
+    f, x = posed(adapters[mode], "return abs(z) ** 2, z * z", {"z": [1 + 2j, 3j]}, dtype="complex128")
     found = arrays(adapters[mode], adapters[mode].jacobian(f, x))
-    agree(found["z"][0], np.diag([4 + 8j, 12j]))
+    agree(found["z"][0], np.diag([2 + 4j, 6j]))
     agree(found["z"][1], np.diag([2 - 4j, -6j]) if mode in REVERSE else np.diag([2 + 4j, 6j]))
 
 

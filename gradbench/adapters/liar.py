@@ -255,6 +255,28 @@ class Stale(Honest):
         return super().vjp(f, seen if same else x, cotangent)
 
 
+class Compiled(_Altering):
+    """Right until it compiles, as just-in-time compilers do once a function is warm; what it compiled is 1 % off."""
+
+    WARM = 2
+    """Calls of a function that it answers as it is written: a query is asked twice, and agrees with itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: weakref.WeakKeyDictionary[Function, int] = weakref.WeakKeyDictionary()
+        self.is_warm = False
+
+    def vjp(self, f: Function, x: Arrays, cotangent: Native) -> Answer:
+        """The truth, until it is warm."""
+        self.calls[f] = self.calls.get(f, 0) + 1
+        self.is_warm = self.calls[f] > self.WARM
+        return super().vjp(f, x, cotangent)
+
+    def alter(self, array: Array) -> Array:
+        """A little more."""
+        return np.multiply(array, 1.01).astype(array.dtype) if self.is_warm else array
+
+
 class SecondOrder(Honest):
     """Right in the first derivative, and drops a tenth of the second."""
 

@@ -85,7 +85,7 @@ class Ball:
             problem = self._problem(query, program)
             format = Format.of(FORMATS[query.dtype])
             certificate = Certificate(problem, query, format)
-            if query.operator is Operator.VALUE or _is_finite(query):
+            if query.operator is Operator.VALUE or all(np.isfinite(_wide(x)).all() for x in query.inputs.values()):
                 bits, found = self._doubled(query, certificate)
             else:
                 bits, found = 0, _nothing(query, problem, Status.SINGULAR)  # there is nothing around infinity
@@ -109,7 +109,7 @@ class Ball:
         arrays = {**query.inputs, **query.constants}
         if FORMATS[query.dtype].kind == "c" or any(np.iscomplexobj(array) for array in arrays.values()):
             raise Unsupported("ball arithmetic is of real numbers here, not of complex ones")
-        if not _is_finite(query) and any(np.isnan(_wide(array)).any() for array in query.inputs.values()):
+        if any(np.isnan(_wide(array)).any() for array in query.inputs.values()):
             raise Unsupported("an input is NaN")
         passes = self._passes(query, program, arrays)
         size = sum(array.size for array in arrays.values())
@@ -157,10 +157,6 @@ class Ball:
                 except TimeUp:
                     bits = None
         return best, found if found is not None else _nothing(query, problem, Status.UNDECIDED)
-
-
-def _is_finite(query: Query) -> bool:
-    return all(np.isfinite(_wide(array)).all() for array in query.inputs.values())
 
 
 def _wide(array: Array) -> Array:

@@ -32,6 +32,9 @@ BUDGET: Final = 2**24
 """The most numbers that may be rounded for one query; beyond it, fewer rows of a Jacobian or Hessian are replayed."""
 CHUNK: Final = 2**22
 """The most numbers that are held at a time."""
+LARGE: Final = 2**16
+"""Of more entries sigma has seven digits, and the answer itself is left out: a record shouldn't be longer for the sake of a
+yardstick than for what is measured."""
 MAX_NODES: Final = 50_000
 FEWEST_ROWS: Final = 4
 FEWEST_REPLAYS: Final = 6
@@ -277,9 +280,11 @@ class _Runs:
     def _estimate(self, answer: Mapping[str, Array], sigma: Mapping[str, Array], notes: dict[str, Any]) -> Estimate:
         answers, margins, status = {}, {}, {}
         for key, name, part in self._parts(answer):
-            answers[key] = answer[name][part].reshape(self._shape(key))
             one = np.where(np.isnan(answer[name][part]), np.inf, sigma[name][part]).reshape(self._shape(key))
-            margins[key] = {"sigma": one}
+            if one.size <= LARGE:
+                answers[key] = answer[name][part].reshape(self._shape(key))
+            with np.errstate(over="ignore"):
+                margins[key] = {"sigma": one if one.size <= LARGE else one.astype(np.float32)}
             status[key] = np.where(np.isinf(one), str(Status.UNDECIDED), str(Status.ESTIMATED)).astype("U11")
         return Estimate(answers, margins, status, notes)
 

@@ -71,7 +71,7 @@ def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
         ticks=figures.axis(times),
         cheap=figures.CHEAP,
         coverage=overview.covered(verdicts, found),
-        conventions=overview.conventions(verdicts),
+        conventions=overview.conventions(verdicts, found),
         meanings_of_conventions=KINDS,
         style=style,
         script=script,

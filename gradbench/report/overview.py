@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from gradbench.conventions import Convention
+from gradbench.conventions import KINDS, Convention
 from gradbench.conventions import conventions as measured
 from gradbench.crosscheck import crosscheck
 from gradbench.judge import WORST, Ruling, Verdict
@@ -123,12 +123,13 @@ def covered(verdicts: Sequence[Verdict], columns: Sequence[Column]) -> dict[str,
     }
 
 
-def conventions(verdicts: Sequence[Verdict]) -> list[tuple[str, list[Convention]]]:
-    """The measured conventions, by what is asked for."""
+def conventions(verdicts: Sequence[Verdict], columns: Sequence[Column]) -> list[tuple[str, list[Convention]]]:
+    """The measured conventions, by what is asked for, in the order of the columns."""
+    order = {column.environment: i for i, column in enumerate(columns)}
     found: dict[str, list[Convention]] = {}
-    for one in measured(verdicts):
+    for one in sorted(measured(verdicts), key=lambda c: order[c.environment]):
         found.setdefault(one.kind, []).append(one)
-    return list(found.items())
+    return [(kind, found[kind]) for kind in KINDS if kind in found]
 
 
 def findings(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 def _clashes(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What answers say of one another, by law and target: an example of each, and how many there are."""
-    from gradbench.crosscheck import Clash, crosscheck
+    from gradbench.clash import Clash
+    from gradbench.crosscheck import crosscheck
 
     groups: dict[tuple[str, tuple[str, ...]], list[Clash]] = defaultdict(list)
     for clash in crosscheck(verdicts, vote=False):

@@ -63,14 +63,14 @@ class Certificate(Settlement):
 
     def _gradient(self) -> dict[str, Cells]:
         self.one_number()
-        return self._pulled(filled(self.problem.shape, 1))
+        return self._pulled(filled(self.problem.shape, 1), ones=True)
 
     def _vjp(self) -> dict[str, Cells]:
         return self._pulled(lift(self.query.cotangent))
 
-    def _pulled(self, cotangent: Balls) -> dict[str, Cells]:
+    def _pulled(self, cotangent: Balls, *, ones: bool = False) -> dict[str, Cells]:
         """The cotangent times the Jacobian."""
-        back, sweep = self.reverse(lambda: self.problem.pullback(cotangent), ())
+        back, sweep = self.reverse(lambda: self.problem.pullback(cotangent, ones=ones), ())
         cells = {name: Cells.of(back[name]) for name in self.problem.inputs}
         self.settle(cells, sweep, lambda v: _boxed(weighted(self.slopes(v, 1, sweep), cotangent)), cotangent)
         self.checks.append(lambda: self.agree(sweep, back, cotangent))

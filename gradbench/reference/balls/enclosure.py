@@ -248,21 +248,6 @@ def _power_of_arrays(x1: Any, x2: Any) -> Balls:
     return boxed(np.frompyfunc(power, 2, 1)(base, exponent))
 
 
-def _multiply(x1: Any, x2: Any) -> Balls:
-    """A reverse pass starts with many ones, all the same entry; by those nothing is multiplied."""
-    left, right = lift(x1), lift(x2)
-    if left.shape == right.shape:
-        if left.base is not None and _is_ones(left):
-            return right
-        if right.base is not None and _is_ones(right):
-            return left
-    return boxed(left * right)
-
-
-def _is_ones(x: Balls) -> bool:
-    return bool(x.size and not any(x.strides) and x.flat[0] == 1)
-
-
 def _gelu_of_array(x: Any, *, approximate: str = "none") -> Balls:
     return boxed(np.frompyfunc(lambda ball: _gelu(ball, approximate), 1, 1)(lift(x)))
 
@@ -299,7 +284,7 @@ _BINARY: Final[dict[str, Callable[[Any, Any], Any]]] = {
 ELEMENTWISE: Final[dict[str, Callable[..., Balls]]] = {
     "add": lambda x1, x2: boxed(lift(x1) + lift(x2)),
     "subtract": lambda x1, x2: boxed(lift(x1) - lift(x2)),
-    "multiply": _multiply,
+    "multiply": lambda x1, x2: boxed(lift(x1) * lift(x2)),
     "divide": lambda x1, x2: boxed(lift(x1) / lift(x2)),
     "power": _power_of_arrays,
     "square": lambda x: squares(lift(x)),

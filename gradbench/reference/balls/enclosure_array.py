@@ -155,9 +155,9 @@ def _deviation(x: Balls, correction: float = 0) -> Balls:
 def _shift(x: Balls) -> Balls:
     """A number near the largest along the last axis, kept as an axis of 1; which one doesn't matter."""
     sizes = np.asarray(x, np.float64)
-    if not (x.shape[-1] and np.isfinite(sizes).all()):
-        return boxed(_MID(boxed(MAX.reduce(boxed(_MID(x)), axis=-1))))[..., None]
-    return boxed(_MID(np.take_along_axis(x, sizes.argmax(axis=-1)[..., None], -1)))
+    if x.shape[-1] and np.isfinite(sizes).all():
+        return lift(sizes.max(axis=-1, keepdims=True))
+    return boxed(_MID(boxed(MAX.reduce(boxed(_MID(x)), axis=-1))))[..., None]
 
 
 def _logsumexp(x: Balls) -> Balls:

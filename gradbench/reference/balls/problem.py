@@ -19,7 +19,9 @@ from gradbench.errors import Unsupported
 from gradbench.program import Program, Ref, references, resolve
 from gradbench.reference.balls.lift import Balls, boxed, filled, lift, zeros
 from gradbench.reference.balls.sweep import Deadline, Route, Sweep
+from gradbench.reference.power_series.first_order import FirstOrder
 from gradbench.reference.reverse.adjoint import adjoint, cotangents
+from gradbench.reference.reverse.unweighted import unweighted
 from gradbench.shapes import Spec
 
 arb = flint.arb
@@ -62,6 +64,12 @@ class Passes:
         return adjoint(self.program, self.inputs, self.specs, exact=True)
 
     @functools.cached_property
+    def gradient(self) -> Program:
+        """The same for a cotangent of ones."""
+        specs = {**self.specs, self.seed: Spec(self.shape)}
+        return unweighted(self.reverse, self.seed, len(self.program.nodes), specs)
+
+    @functools.cached_property
     def seed(self) -> str:
         """The name of the cotangent in it."""
         (seed,) = cotangents(self.program, self.reverse)
@@ -81,6 +89,11 @@ class Passes:
     def unconnected(self) -> frozenset[str]:
         """The names that the output doesn't depend on."""
         return self.program.unconnected()
+
+    @functools.cached_property
+    def line(self) -> FirstOrder:
+        """The function along lines, for the other rule set."""
+        return FirstOrder(self.program)
 
     @functools.cached_property
     def factors(self) -> frozenset[str]:
@@ -175,9 +188,9 @@ class Problem:
             return lift(sweep.entries[argument.index + len(sweep.program.names) - names])
         return lift(resolve(argument, sweep.entries, lift))
 
-    def pullback(self, cotangent: Balls) -> tuple[Vector, Sweep]:
-        """The cotangent times the Jacobian, and the sweep that found it."""
-        sweep = self.passes.sweep("reverse")
+    def pullback(self, cotangent: Balls, *, ones: bool = False) -> tuple[Vector, Sweep]:
+        """The cotangent, which may be known to be ones, times the Jacobian; and the sweep that found it."""
+        sweep = self.passes.sweep("gradient" if ones else "reverse")
         return sweep.run({**self.values, self.passes.seed: cotangent}, self.deadline), sweep
 
     def jacobian(self) -> tuple[Vector, Sweep]:

@@ -24,7 +24,6 @@ from gradbench.reference.balls.lift import Balls, balls, filled, finite, lift
 from gradbench.reference.balls.onesided import Slope, Slopes, inner, slopes
 from gradbench.reference.balls.problem import Problem, Vector
 from gradbench.reference.balls.sweep import Deadline, Sweep, TimeUp, blame
-from gradbench.reference.power_series.first_order import first_order
 from gradbench.reference.power_series.series import expand
 from gradbench.reference.power_series.series_ring import Fault, Undecided
 
@@ -231,7 +230,7 @@ class Settlement:
         """The derivative along a direction by the second rule set; nothing if it is not to be had."""
         try:
             problem = self.problem
-            return first_order(problem.program, problem.values, direction, problem.deadline.check).moving
+            return problem.passes.line.along(problem.values, direction, problem.deadline.check).moving
         except Fault:
             return self.terms(direction, 1, 1)
         except Unsupported:

@@ -56,9 +56,11 @@ def extrapolate(quotients: Array, noise: Array, steps: Array, power: int) -> tup
             before, table = table, table[1:] + np.diff(table, axis=0) / (rate - 1)
             leak = (rate * leak[1:] + leak[:-1]) / (rate - 1)
             spread = np.abs(table - before[1:])
-        ahead = np.full_like(table, np.nan)
+        ahead, behind = np.full_like(table, np.nan), np.full_like(table, np.nan)
         ahead[:-1] = np.abs(np.diff(table, axis=0))
-        bound = CAUTION * np.fmax(spread, ahead) + leak
+        # By what the next column would change it: a finer quotient may agree by chance, through noise.
+        behind[1:] = ahead[:-1] / ((steps[: -j - 1] / steps[j + 1 :]) ** power - 1)
+        bound = CAUTION * np.fmax(np.fmax(spread, ahead), behind) + leak
         stands = (table + bound >= lowest[j:]) & (table - bound <= highest[j:])
         values.append(table)
         bounds.append(np.where(stands, bound, np.inf))
@@ -222,7 +224,7 @@ def steady(
         hush: How far the noise that points next to each other show may have moved each of them.
         value: The limit.
         bound: How far it may be off.
-        trusted: Whether that is all the noise there is; then quotients that settle more narrowly will do as well.
+        trusted: Whether that is all the noise there is; then quotients that settle far more narrowly will do as well.
 
     Returns:
         Whether there are such quotients, the coarsest of them, and how far off that may be.
@@ -235,7 +237,7 @@ def steady(
     found &= quotients[:count] != 0
     if trusted:
         room[:-1] += 2 * change
-        found &= room[:count] < bound
+        found &= CLEAR * room[:count] < bound
     else:
         # Two of them, since one alone may be on its way to the limit.
         other = np.abs(quotients - value) > bound + room

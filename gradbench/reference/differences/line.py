@@ -86,30 +86,26 @@ class Line:
         course = Course.of(self.x, self.v[None])
         if course is None:
             return self.slopes()
-        steps = course.steps()[0]
-        moves = np.concatenate([CLOSE * course.beside, steps, -steps])
-        values = self.along(moves, self.directions)
-        close, plus, minus = np.split(values, [len(CLOSE), len(CLOSE) + len(RUNGS)])
-        centre, m = close[len(CLOSE) // 2], values.shape[1]
-        quiet = np.max(np.abs(np.diff(close, 2, axis=0)), axis=0) / 2
-        found = [
-            columns(plus[:, one], minus[:, one], centre[one], steps, quiet[one], float(course.place[0]))
-            for one in (slice(start, start + BLOCK) for start in range(0, m, BLOCK))
-        ]
-        value, bound, good = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        rest = np.flatnonzero(~good)
-        status = np.full(m, Status.OK, dtype=object)
+        close = self.along(CLOSE * course.beside, self.directions)
+        m = close.shape[1]
+        centre, quiet = close[len(CLOSE) // 2], np.max(np.abs(np.diff(close, 2, axis=0)), axis=0) / 2
+        value, bound, status = np.zeros(m), np.full(m, np.inf), np.full(m, Status.OK, dtype=object)
+        rest = np.arange(m)
+        for down in DOWN:
+            steps = course.steps(down=down)[0]
+            plus, minus = np.split(self.along(np.concatenate([steps, -steps]), self.directions)[:, rest], 2)
+            for one in (slice(start, start + BLOCK) for start in range(0, len(rest), BLOCK)):
+                who = rest[one]
+                found = columns(plus[:, one], minus[:, one], centre[who], steps, quiet[who], float(course.place[0]))
+                value[who], bound[who] = found[0], np.where(found[2], found[1], np.inf)
+            rest = np.flatnonzero(np.isinf(bound))
+            if not rest.size:
+                break
         left, right = value.copy(), value.copy()
         if rest.size:
             whole = self.slopes(rest)
-            for mine, theirs in (
-                (value, "value"),
-                (bound, "bound"),
-                (status, "status"),
-                (left, "left"),
-                (right, "right"),
-            ):
-                mine[rest] = getattr(whole, theirs)
+            for mine, name in ((value, "value"), (bound, "bound"), (status, "status"), (left, "left"), (right, "right")):
+                mine[rest] = getattr(whole, name)
         return Limit(value, bound, status, left, right, quiet)
 
     def slopes(self, some: Array | slice = slice(None)) -> Limit:

@@ -1,4 +1,4 @@
-"""`first_order`: a program along a line, as power series to first order on whole arrays.
+"""`FirstOrder`: a program along a line, as power series to first order on whole arrays.
 
 A `Program`, a point and a direction as arrays of balls enter; the output and its directional derivative leave, as `Pair`s.
 It answers what `series.expand` answers at order 1, a tenth of the time, wherever nothing but the first power matters; elsewhere it
@@ -8,20 +8,21 @@ says so, and the series are asked. Primitives without a rule for arrays go throu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import flint
 import numpy as np
 
 from gradbench.primitives import ARITHMETIC
-from gradbench.program import ITEM, Program, resolve
-from gradbench.reference.balls.lift import Balls, is_factor, lift
+from gradbench.program import ITEM, Argument, Literal, Node, Program, Ref
+from gradbench.reference.balls.lift import Balls, finite, is_factor, lift
 from gradbench.reference.power_series import series
 from gradbench.reference.power_series.pair import Pair
 from gradbench.reference.power_series.pair_rules import RULES
 from gradbench.reference.power_series.series_ring import Ring, Series, Undecided
 
-__all__ = ["OPS", "first_order"]
+__all__ = ["OPS", "FirstOrder"]
 
 _RING: Final = Ring(1, side=1)
 
@@ -84,9 +85,11 @@ def _on_arrays(name: str) -> Callable[..., Any]:
     by_series, native = _by_series(name), _NATIVE.get(name)
 
     def op(*arguments: Any, **statics: Any) -> Any:
-        if not any(map(_has_pair, arguments)):  # labels stay what they are
-            return by_series(*arguments, **statics)
-        pairs = [a if type(a) is Pair or i == native else _to_pair(a) for i, a in enumerate(arguments)]
+        pairs: Any = arguments
+        if not all(type(a) is Pair for a in arguments):
+            if not any(map(_has_pair, arguments)):  # labels stay what they are
+                return by_series(*arguments, **statics)
+            pairs = [a if type(a) is Pair or i == native else _to_pair(a) for i, a in enumerate(arguments)]
         try:
             return RULES[name](*pairs, **statics)
         except Undecided:
@@ -114,44 +117,73 @@ OPS: Final[dict[str, Callable[..., Any]]] = {
 """For each primitive of the vocabulary: pairs, and numbers and conditions as NumPy has them, by position."""
 
 
-def first_order(
-    program: Program, values: Mapping[str, Any], direction: Mapping[str, Balls], tick: Callable[[], None]
-) -> Pair:
-    """The output at x and its derivative along v. Each an array of balls of the output's shape, and finite.
+class FirstOrder:
+    """A program with one output, prepared to be expanded to first order at any point and along any line."""
 
-    Args:
-        program: f, with one output, its numbers exact.
-        values: x: arrays of balls by name; integer and boolean constants as NumPy has them.
-        direction: v: arrays of balls of the shapes of x. A name without one stays where it is.
-        tick: Called between steps; what it raises ends the work.
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._steps = [_step(node) for node in program.nodes]
+        self._output = _prepared(program.output, Pair)
 
-    Raises:
-        Fault: The first power doesn't say: a kink, a singularity, a ball that is too wide. The series may know more.
-        Unsupported: There is no series rule for this.
-    """
-    entries: list[Any] = [_named(values[name], direction.get(name)) for name in program.names]
-    for node in program.nodes:
-        tick()
-        if node.primitive == ITEM:
-            entries.append(resolve(node.arguments[0], entries, Pair)[node.statics[0][1]])
-            continue
-        number = _same if node.primitive in ARITHMETIC else Pair
-        arguments = [resolve(a, entries, number) for a in node.arguments]
-        entries.append(OPS[node.primitive](*arguments, **dict(node.statics)))
-    found = resolve(program.output, entries, Pair)
-    if not isinstance(found, Pair):
-        found = Pair(lift(found))
-    for part in (found.value, found.slope):
-        if part is not None and not all(ball.is_finite() for ball in part.flat):
-            raise Undecided("the function", "has a coefficient that isn't finite")
-    return found
+    def along(self, values: Mapping[str, Any], direction: Mapping[str, Balls], tick: Callable[[], None]) -> Pair:
+        """The output at x and its derivative along v. Each an array of balls of the output's shape, and finite.
+
+        Args:
+            values: x: arrays of balls by name; integer and boolean constants as NumPy has them.
+            direction: v: arrays of balls of the shapes of x. A name without one stays where it is.
+            tick: Called between steps; what it raises ends the work.
+
+        Raises:
+            Fault: The first power doesn't say: a kink, a singularity, a ball that is too wide. The series may know more.
+            Unsupported: There is no series rule for this.
+        """
+        entries: list[Any] = [_named(values[name], direction.get(name)) for name in self.program.names]
+        for primitive, arguments, statics in self._steps:
+            tick()
+            given = [entries[a] if type(a) is int else _found(a, entries) for a in arguments]
+            entries.append(given[0][statics["index"]] if primitive == ITEM else OPS[primitive](*given, **statics))
+        found = _found(self._output, entries)
+        if not isinstance(found, Pair):
+            found = Pair(lift(found))
+        for part in (found.value, found.slope):
+            if part is not None and not finite(part).all():
+                raise Undecided("the function", "has a coefficient that isn't finite")
+        return found
+
+
+@dataclass(frozen=True)
+class _Number:
+    """What a number of the text is to a primitive."""
+
+    value: Any
+
+
+def _step(node: Node) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    # Arithmetic meets a number as a bare one: an exponent may be whole.
+    number = _bare if node.primitive in ARITHMETIC else Pair
+    return node.primitive, tuple(_prepared(a, number) for a in node.arguments), dict(node.statics)
+
+
+def _prepared(argument: Argument, number: Callable[[Any], Any]) -> Any:
+    """Places of entries as whole numbers, and numbers as what they are to the primitive."""
+    if isinstance(argument, Ref):
+        return argument.index
+    if isinstance(argument, Literal):
+        return _Number(number(argument.value))
+    return [_prepared(part, number) for part in argument]
+
+
+def _found(argument: Any, entries: list[Any]) -> Any:
+    if isinstance(argument, list):
+        return [_found(part, entries) for part in argument]
+    return argument.value if isinstance(argument, _Number) else entries[argument]
+
+
+def _bare(number: Any) -> Any:
+    return number
 
 
 def _named(value: Any, slope: Any) -> Any:
     """A factor of matrix products may stay a matrix of floats."""
     array = np.asarray(value)
     return Pair(array, slope) if array.dtype.hasobject or is_factor(array) else array
-
-
-def _same(number: Any) -> Any:
-    return number

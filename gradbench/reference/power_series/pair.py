@@ -52,7 +52,8 @@ class Pair:
         found = Pair(self.value + other.value)
         if self.slope is None or other.slope is None:
             one = other.slope if self.slope is None else self.slope
-            found.slope = None if one is None else np.broadcast_to(one, found.value.shape)
+            same = one is None or one.shape == found.value.shape
+            found.slope = one if same else np.broadcast_to(one, found.value.shape)
             return found
         return Pair(found.value, self.slope + other.slope)
 

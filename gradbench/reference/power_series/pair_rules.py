@@ -183,8 +183,8 @@ def _axes(x: Pair, axis: Axes) -> tuple[int, ...]:
 
 
 def _sum(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
-    axes = _axes(x, axis)
-    if not x.value.size or not axes:
+    axes = None if axis is None and x.value.ndim == 1 else _axes(x, axis)
+    if not x.value.size or axes == ():
         raise Undecided("sum")
     return x.mapped(lambda entries: np.add.reduce(entries, axis=axes, keepdims=keepdims))
 
