@@ -44,6 +44,9 @@ class Adapter(Protocol):
         composite: The primitives of `ops` that are put together from several calls of the framework because it has
             no such function; a deviation there is shown and isn't called the framework's.
         refusals: The exceptions by which the framework says that it doesn't offer something.
+
+    It may have ``compiles = True`` as well: then a first call that took long is repeated nevertheless, because what took
+    long was the compiler.
     """
 
     ops: Mapping[str, Callable[..., Native]]

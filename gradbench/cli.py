@@ -68,7 +68,7 @@ def cli() -> None:
 @cli.command()
 @options.selecting
 @options.many(
-    "--target", "Ask these targets; all that are installed if not given.", shell_complete=options.complete_targets
+    "--target", "Ask these targets, a glob of them, 'all', or 'plain': each framework in its plain way, as if not given.", shell_complete=options.complete_targets
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(

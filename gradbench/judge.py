@@ -223,8 +223,9 @@ def _sketched(
         fits = None if truth is None else holds(sketch, truth)
         if truth is None or fits is None:
             return Finding(key, Ruling.UNJUDGED, detail="it is itself what judges here", source=source)
-        detail = "" if fits else "projections beyond its own error bar"
-        return Finding(key, Ruling.PASS if fits else Ruling.FAIL, "" if fits else "wrong", detail, source=_source(truth))
+        if fits:
+            return Finding(key, Ruling.PASS, source=_source(truth))
+        return Finding(key, Ruling.FAIL, "wrong", "projections beyond its own error bar", source=_source(truth))
     if key not in record.answer:
         return Finding(key, Ruling.FAIL, "shape", "the answer lacks this part")
     answer = record.answer[key]

@@ -77,10 +77,10 @@ class Likeness:
             return "every projection is 0 as far as anyone can see: that proves nothing"
         if not self.tells:
             return "the tolerance exceeds half of every projection: a wrong answer would pass too"
+        agree = "1 projection agrees" if self.known == 1 else f"{self.known} projections agree"
         return (
-            f"{self.known} projections agree; one entry alone that is off by more than {self.visible:.1g} can't have been "
-            f"missed, any other error with an entry of {1000 * self.visible:.1g} or more with a probability of at most "
-            f"{self.missed:.1g}"
+            f"{agree}; one entry alone that is off by more than {self.visible:.1g} can't have been missed, any other error "
+            f"with an entry of {1000 * self.visible:.1g} or more with a probability of at most {self.missed:.1g}"
         )
 
     def _blame(self, name: Callable[[int], str], sketch: Sketch) -> str:
@@ -147,15 +147,13 @@ def liken(
         if off[0]:
             stretch, several = _located(sketch, error, tolerance)
         one = stretch[0]
-        alone = stretch[1] - one == 1 and off[0]
-        if alone and _is_alone(sketch, error, tolerance, one):
+        if stretch[1] - one == 1 and off[0]:
             weight = float(probes.direction(0)[one])
             close = bool(abs(error[0] / weight) <= scale * np.max(np.abs(wide)))
             difference = _difference(
                 wide, one, float(error[0]) / weight, float(tolerance[0]) / abs(weight), dtype, close
             )
         else:
-            several |= bool(alone)
             close = bool((np.abs(error[whole])[off] <= scale * probes.roots(wide)[whole][off]).all())
     elif off.any():
         stretch = (int(np.argmin(finite)), wide.size - int(np.argmin(finite[::-1])))
@@ -208,18 +206,11 @@ def _located(sketch: Sketch, error: Array, tolerance: Array) -> tuple[tuple[int,
         inside, outside = abs(with_it) > tolerance[i], abs(without) > room
         if inside == outside:
             return (start, min(start + width, probes.size)), bool(inside)
+        if inside and start + width // 2 >= probes.size:
+            return (start, probes.size), True
         width >>= 1
         start += width if inside else 0
     return (start, min(start + width, probes.size)), False
-
-
-def _is_alone(sketch: Sketch, error: Array, tolerance: Array, index: int) -> bool:
-    """Whether an error in that entry alone is what every known sum is off by."""
-    probes = sketch.probes
-    weights = np.array([float(probes.direction(i)[index]) for i in range(probes.whole)])
-    shares = np.concatenate([weights, [weights[0] * (index >> bit & 1) for bit in probes.bits]]) / weights[0]
-    apart = np.abs(error - shares * error[0])
-    return bool((apart <= tolerance + np.abs(shares) * tolerance[0])[sketch.known].all())
 
 
 def _difference(answer: Array, index: int, by: float, allowed: float, dtype: str, is_close: bool) -> Difference:

@@ -176,7 +176,7 @@ def _must_be_known(what: str, word: str, known: Iterable[str]) -> None:
 
 
 def targets(names: Sequence[str]) -> list[Entry]:
-    """The targets asked for, by name or by a glob; those installed if none is named.
+    """The targets asked for: by name, by a glob, or `all` that are installed; `plain` ones if none is named.
 
     Raises:
         UnknownTarget: A name that nothing has.
@@ -186,12 +186,16 @@ def targets(names: Sequence[str]) -> list[Entry]:
 
     from gradbench import registry
 
+    shown = {"finite-difference"}
+    usual = [e for e in registry.installed().values() if not e.by_name and (not e.reference or e.name in shown)]
     if not names:
-        shown = {"finite-difference"}
-        return [e for e in registry.installed().values() if not e.by_name and (not e.reference or e.name in shown)]
+        return [entry for entry in usual if entry.is_plain]
     known = [entry for entry in registry.installed().values() if not entry.reference]
     found: dict[str, Entry] = {}
     for name in names:
+        if name in {"all", "plain"}:
+            found |= {entry.name: entry for entry in usual if entry.is_plain or name == "all"}
+            continue
         matching = [entry for entry in known if fnmatch.fnmatchcase(entry.name, name)] if "*" in name else []
         found |= {entry.name: entry for entry in matching or [registry.entry(name)]}
     for entry in found.values():

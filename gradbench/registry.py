@@ -51,6 +51,11 @@ class Entry:
         return self.name.partition(":")[0]
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is a framework as people use it at first, not one of the other ways."""
+        return ":" not in self.name
+
+    @property
     def is_installed(self) -> bool:
         """Whether what it requires is here; nothing is imported to find out."""
         return not self.requires or importlib.util.find_spec(self.requires) is not None
@@ -63,7 +68,7 @@ _TABLE: Final = (
     Entry("torch:forward", "gradbench.adapters.torch_forward:Forward", "torch", "torch", _GPU),
     Entry("torch:vmap", "gradbench.adapters.torch_vmap:Vmap", "torch", "torch", _GPU),
     # Compiling takes a second or two for each function, dtype and derivative.
-    Entry("torch:compile", "gradbench.adapters.torch_compile:Compile", "torch", "torch", _GPU, by_name=True),
+    Entry("torch:compile", "gradbench.adapters.torch_compile:Compile", "torch", "torch", _GPU),
     Entry(
         "torch:forward-over-reverse",
         "gradbench.adapters.torch_func:ForwardOverReverse",

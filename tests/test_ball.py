@@ -19,7 +19,7 @@ from gradbench.program import ITEM, Node, Program, Ref  # noqa: E402
 from gradbench.query import Operator, Query  # noqa: E402
 from gradbench.record import Status  # noqa: E402
 from gradbench.reference.ball import Ball, RulesDisagree  # noqa: E402
-from gradbench.reference.balls import sweep  # noqa: E402
+from gradbench.reference.balls import settlement, sweep  # noqa: E402
 from gradbench.reference.balls.cells import Format, written, written_down  # noqa: E402
 from gradbench.reference.balls.interpolation import interpolation  # noqa: E402
 from gradbench.reference.balls.lift import lift, matrix  # noqa: E402
@@ -555,6 +555,15 @@ def test_a_large_function_is_checked_too(monkeypatch):
     monkeypatch.setitem(adjoint_room.RULES, "sin", wrong_sine)
     with pytest.raises(RulesDisagree):
         ask("sum(x * sin(x))", inputs)
+
+
+def test_beyond_some_size_only_what_works_on_arrays_is_checked(monkeypatch):
+    monkeypatch.setattr(settlement, "LIGHT", 20)
+    assert ask("det(x)", {"x": SQUARE}).notes["checked"]
+    assert not ask("det(x)", {"x": np.eye(3) + 0.5}).notes["checked"]
+    assert ask("sum(sin(x))", {"x": np.arange(100.0)}).notes["checked"]
+    assert not ask("max(sin(x))", {"x": np.arange(100.0)}).notes["checked"]
+    assert not ask("sum(sin(x))", {"x": np.arange(100.0)}, "value").notes["checked"]
 
 
 def test_a_wrong_enclosure_is_caught(monkeypatch):

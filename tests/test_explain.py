@@ -111,6 +111,10 @@ def test_what_is_added_is_the_zero_that_changes_nothing():
 def test_every_shipped_case_is_a_lesson_whose_zeros_change_no_bit():
     count = 0
     for case in catalogue.load([catalogue.shipped()]):
+        if "large" in case.tags:
+            with pytest.raises(BadOption, match="an explanation shows arrays of at most"):
+                explain.lesson(case, case.points[0].number)
+            continue
         wanted = explain.lesson(case, case.points[0].number)
         if not set(wanted.program.primitives) <= set(Host.ops):
             continue

@@ -74,6 +74,19 @@ def test_the_bound_covers_the_truth_on_functions_of_every_kind(name):
     assert np.mean([row.evaluations == 33 for row in rows]) > 0.98
 
 
+def test_among_many_components_few_agree_with_a_finer_quotient_by_chance():
+    missed = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        w, x, v = rng.uniform(-0.1, 0.1, (500, 500)), rng.uniform(-1, 1, 500), rng.uniform(0.5, 1.5, 500)
+        x[0] = 1e-5  # which makes the ladder long
+        found = derivative(lambda p, w=w: np.tanh(p @ w.T), x, v)
+        exact = (1 - np.tanh(w @ x) ** 2) * (w @ v)
+        missed += (np.abs(found.value - exact) / found.bound).tolist()
+    assert np.max(missed) < 2
+    assert np.mean(np.array(missed) <= 1) > 0.9995
+
+
 KINKS = [
     (np.abs, 0.0, -1, 1),
     (lambda x: np.abs(x - 1), 1.0, -1, 1),
@@ -166,18 +179,17 @@ def test_a_slope_of_zero_is_a_number_like_any_other(f, x):
     assert derivative(f, x, order=2).bound > 0
 
 
-@pytest.mark.parametrize("term", [1.0, 1e3, 1e6, 1e10, 1e14, 1e16, 1e20, 1e30, 1e60, 1e200])
+@pytest.mark.parametrize("term", [1.0, 1e3, -1e6, 1e10, 1e14, -1e16, 1e20, -1e20, 1e30, 1e60, 1e200])
 @pytest.mark.parametrize("x", [1e-3, 0.7, -5.0])
 def test_where_terms_cancel_a_slope_of_zero_is_not_claimed(term, x):
-    for sign in (-1, 1):
-        found = derivative(lambda t: (sign * term + t) - sign * term, x)
-        assert found.status != "ok" or abs(found.value - 1) <= found.bound
-        assert not np.isfinite(found.value) or abs(found.value - 1) <= found.bound
-        if abs(term) >= 1e14:
-            twice = derivative(lambda t: (sign * term + t * t) - sign * term, x, order=2)
-            assert twice.status != "ok" or abs(twice.value - 2) <= twice.bound
+    found = derivative(lambda t: (term + t) - term, x)
+    assert found.status != "ok" or abs(found.value - 1) <= found.bound
+    assert not np.isfinite(found.value) or abs(found.value - 1) <= found.bound
     found = jacobian(lambda p: (term + p[:, 0]) - term + 0 * p[:, 1], np.array([x, 2.0]))
     assert found.status[0] != "ok" or abs(found.value[0] - 1) <= found.bound[0]
+    if abs(term) >= 1e14:
+        found = derivative(lambda t: (term + t * t) - term, x, order=2)
+        assert found.status != "ok" or abs(found.value - 2) <= found.bound
 
 
 @pytest.mark.parametrize(("f", "x"), [(np.floor, 2.5), (np.sign, 1.0), (lambda x: (2.0**52 + x) - 2.0**52, 2.3)])

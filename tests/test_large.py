@@ -78,8 +78,9 @@ def test_every_sum_of_a_sketch_is_within_its_radius_of_the_truth(function, opera
         size = np.sqrt(np.sum(exact[key] ** 2))
         assert within(sketch, exact[key]), key
         assert len(sketch.probes.bits) == (exact[key].size - 1).bit_length()
-        assert (sketch.radius <= (1e-3 if operator == "hvp" else 1e-5) * size).all()
-        assert sketch.visible < 1e-3 * size
+        narrow = 1e-2 if "relu" in function else 1e-3 if operator == "hvp" else 1e-5
+        assert (sketch.radius <= narrow * size).all()
+        assert sketch.visible <= 8 * narrow * size
         assert sketch.missed < 1e-2
 
 
@@ -103,7 +104,7 @@ def test_a_sketch_takes_a_few_hundred_evaluations_at_any_size():
     found = estimate(query("sum(sin(x) * x)", "gradient", {"x": X}))
     assert found.notes["evaluations"] == 9 + (2 + 12) * 12
     found = estimate(query("sum(relu(x) + sin(x))", "gradient", {"x": NEAR}))
-    assert found.notes["evaluations"] < 9 + (2 + 12) * 40
+    assert found.notes["evaluations"] < 1000
 
 
 def test_where_time_is_short_no_entry_is_named_and_that_is_said(monkeypatch):
@@ -150,13 +151,24 @@ def test_a_large_jvp_is_known_component_by_component():
     exact = v * np.exp(-x) * (1 - np.tanh(x) ** 2 - np.tanh(x))
     found = estimate(query("tanh(x) * exp(-x)", "jvp", {"x": x}, tangents={"x": v}))
     assert (found.status[""] == "estimated").all()
-    # Of so many some may miss, and by little: three radii are what is allowed for.
-    apart = np.abs(found.answer[""] - exact) / (found.margin[""]["radius"] + np.spacing(np.abs(exact)))
-    assert np.max(apart) <= 3
-    assert np.mean(apart <= 1) > 0.999
+    assert (np.abs(found.answer[""] - exact) <= found.margin[""]["radius"] + np.spacing(np.abs(exact))).all()
     assert np.median(found.margin[""]["radius"]) < 1e-9
     total = estimate(query("sum(tanh(x) * exp(-x))", "jvp", {"x": x}, tangents={"x": v}))
     assert abs(total.answer[""] - exact.sum()) <= total.margin[""]["radius"] < 1e-7 * abs(exact.sum())
+
+
+def test_of_a_hundred_thousand_components_none_is_beyond_what_is_allowed_for():
+    rng = np.random.default_rng(6)  # one of 16 where the worst is worst
+    x, v = rng.uniform(-2, 2, (1000, 100)), rng.uniform(0.5, 1.5, (1000, 100))
+    function = "d = x - mean(x, axis=1, keepdims=True)\nreturn d / sqrt(mean(d ** 2, axis=1, keepdims=True)) + 0.5"
+    found = estimate(query(function, "jvp", {"x": x}, tangents={"x": v}))
+    d, e = x - x.mean(axis=1, keepdims=True), v - v.mean(axis=1, keepdims=True)
+    power = np.mean(d * d, axis=1, keepdims=True)
+    exact = e / np.sqrt(power) - d * np.mean(d * e, axis=1, keepdims=True) / power**1.5
+    apart = np.abs(found.answer[""] - exact) / (found.margin[""]["radius"] + np.spacing(np.abs(exact)))
+    assert np.mean(apart <= 1) > 0.9999
+    assert np.max(apart) <= 2  # where three radii are allowed
+    assert np.median(found.margin[""]["radius"]) < 1e-10
 
 
 def test_a_kink_of_some_components_leaves_the_others_alone():
@@ -204,7 +216,9 @@ def test_honest_gradients_pass_and_liars_are_caught(function, inputs, dtype):
     question = asked(function, inputs, dtype)
     kept = references(question)
     honest = verdict(question, kept, liar.Honest())
-    assert {finding.ruling for finding in honest.findings} <= {"pass"} | ({"inconclusive"} if dtype == "bfloat16" else set())
+    assert {finding.ruling for finding in honest.findings} <= {"pass"} | (
+        {"inconclusive"} if dtype == "bfloat16" else set()
+    )
     assert {finding.source for finding in honest.findings} == {"finite-difference"}
     liars = [liar.Zero, liar.Flipped, liar.NotANumber, liar.WrongShape]
     liars += [] if dtype == "bfloat16" else [liar.OnePercent, liar.Downcast]

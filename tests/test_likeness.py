@@ -9,6 +9,7 @@ import pytest
 from gradbench.compare import Truth
 from gradbench.judge import judge_one
 from gradbench.likeness import entry, holds, liken
+from gradbench.oracle import consult
 from gradbench.query import Operator, Query, Question
 from gradbench.record import Outcome, Record
 from gradbench.sketch import Probes, Sketch
@@ -204,7 +205,13 @@ def question(dtype="float64"):
 def kept(given):
     notes = {"sketch": {"x": given.notes()}}
     return Record(
-        "q", Outcome.ANSWERED, {}, "finite-difference", margin={"x": given.margin()}, status={"x": given.words}, notes=notes
+        "q",
+        Outcome.ANSWERED,
+        {},
+        "finite-difference",
+        margin={"x": given.margin()},
+        status={"x": given.words},
+        notes=notes,
     )
 
 
@@ -235,7 +242,7 @@ def test_judging_from_records_alone_passes_names_and_says_by_whom():
         (None, "fail", "wrong"),
         (GOOD[None], "fail", "shape"),
         (GOOD.astype(np.float32), "fail", "dtype"),
-        (np.where(GOOD == GOOD[2, 2], np.nan, GOOD), "fail", "non-finite"),
+        (np.sqrt(np.abs(GOOD)) + np.where(np.sign(GOOD) < 0, np.nan, 0), "fail", "non-finite"),
     ],
 )
 def test_what_is_no_answer_fails(answer, ruling, reason):
@@ -251,13 +258,23 @@ def test_a_sketch_that_says_nothing_leaves_an_answer_open():
 
 def test_a_proof_is_believed_before_a_sketch_and_the_sketch_judged_by_it():
     certified = np.full((10, 100), "certified", "U12")
-    ball = Record("q", Outcome.ANSWERED, {"x": GOOD}, "ball", status={"x": certified}, margin={"x": {"radius": 0 * GOOD}})
+    ball = Record(
+        "q", Outcome.ANSWERED, {"x": GOOD}, "ball", status={"x": certified}, margin={"x": {"radius": 0 * GOOD}}
+    )
     found = verdicts(GOOD, records=[ball])
     assert (found["torch"].ruling, found["torch"].source) == ("pass", "ball")
     assert (found["finite-difference"].ruling, found["finite-difference"].source) == ("pass", "ball")
     shifted = verdicts(GOOD, replace(sketch(), values=sketch().values + 1e-3), [ball])
     assert shifted["torch"].ruling == "pass"
     assert shifted["finite-difference"].ruling == "fail"
+
+
+def test_a_million_unknown_entries_are_not_made_beside_a_sketch():
+    noise = Record("q", Outcome.ANSWERED, {"x": GOOD}, "noise", margin={"x": {"sigma": 1e-17 + 0 * GOOD}})
+    oracle = consult(question(), {"finite-difference": kept(sketch()), "noise": noise})
+    assert not oracle.truths
+    assert set(oracle.sketches) == set(oracle.sigma) == {"x"}
+    assert verdicts(GOOD, records=[noise])["torch"].ruling == "pass"
 
 
 def test_an_undecided_proof_leaves_it_to_the_sketch():

@@ -72,6 +72,27 @@ def test_the_derivative_of_tanh_has_the_absolute_error_of_one():
     assert sigma("tanh(x)", {"x": 1e-3}, "gradient", key="x") < 3 * UNIT["float32"]
 
 
+@pytest.mark.parametrize("text", ["det(x)", "slogdet(x).logabsdet", "sum(inv(x))"])
+def test_a_second_derivative_through_factors_has_errors_as_large_as_its_largest_entry(text):
+    x = {"x": np.array([[2.0, -1.0, 0.5], [0.25, 3.0, 1.0], [-0.5, 0.75, 4.0]])}
+    found = estimate(text, x, "hessian", "float64")
+    largest = np.abs(found.answer["x,x"]).max()
+    assert found.margin["x,x"]["sigma"].min() >= 0.5 * UNIT["float64"] * largest
+    first = estimate(text, x, "gradient", "float64")
+    assert first.margin["x"]["sigma"].max() < 100 * UNIT["float64"] * np.abs(first.answer["x"]).max()
+
+
+def test_an_error_that_decides_between_two_branches_is_seen_in_its_real_size():
+    # Both are 1 in double precision, so which is the larger is rounding's choice, and the derivatives are far apart.
+    x = {"x": np.array([7.0, 6.5])}
+    right = 2 / np.sqrt(np.pi) * np.exp(-np.square(x["x"]))
+    found = sigma("max(erf(x))", x, "gradient", "float64", key="x")
+    assert found.max() > right.max() / 10
+    assert (
+        estimate("max(erf(x))", {"x": np.array([1.0, 0.5])}, "gradient", "float64").margin["x"]["sigma"].max() < 1e-15
+    )
+
+
 @pytest.mark.parametrize("text", ["tanh(x)", "expit(2 * x)", "erf(x)", "ndtr(x)"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_function_that_comes_too_near_its_limit_has_not_reached_it(text, dtype):

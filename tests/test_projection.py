@@ -315,7 +315,9 @@ def test_a_kink_close_to_the_point_is_not_taken_for_a_slope(size, distance):
         honest = (x > 0) + np.cos(x)
         across = honest - 0.5 * (np.arange(size) == 0)
         for gradient, wrong in ((honest, "failed"), (across, "passed")):
-            found = check(lambda p: (np.maximum(p, 0) + np.sin(p)).sum(axis=1), x, gradient=gradient, names=0, seed=seed)
+            found = check(
+                lambda p: (np.maximum(p, 0) + np.sin(p)).sum(axis=1), x, gradient=gradient, names=0, seed=seed
+            )
             assert found.outcome != wrong or found.visible > 0.5, found.sentence
         assert check(summed, x, gradient=across, names=0).outcome == "failed"
 

@@ -44,3 +44,19 @@ def test_every_target_of_the_table_loads_where_it_is_installed(name):
         assert set(made.ops) - set(OPS) == set()
         assert set(made.composite) <= set(made.ops)
         assert callable(made.value)
+
+
+def test_a_word_or_a_glob_asks_several_targets():
+    from gradbench.options import targets
+
+    plain, everything = ({e.name for e in targets([word])} for word in ("plain", "all"))
+    assert plain == {e.name for e in targets([])}
+    assert "finite-difference" in plain
+    assert not any(":" in name for name in plain)
+    assert plain < everything
+    assert {"manual", "dual", "tape"} <= plain
+    assert "complex-step" not in everything
+    assert {e.name for e in targets(["finite-difference:*"])} == {
+        "finite-difference:forward",
+        "finite-difference:central",
+    }

@@ -46,7 +46,12 @@ def test_a_sketch_goes_through_a_record_and_comes_back():
     words = np.array(["estimated"] * (len(found) - 1) + ["kink"], "U11")
     sketch = Sketch(found, (7, 10), np.arange(len(found)) / 3, np.full(len(found), 1e-9), words, "late", 1e-8, 1e-6)
     record = Record(
-        "q", Outcome.ANSWERED, {}, margin={"x": sketch.margin()}, status={"x": words}, notes={"sketch": {"x": sketch.notes()}}
+        "q",
+        Outcome.ANSWERED,
+        {},
+        margin={"x": sketch.margin()},
+        status={"x": words},
+        notes={"sketch": {"x": sketch.notes()}},
     )
     again = Record.from_json(json.loads(json.dumps(record.to_json())))
     read = Sketch.kept(again.margin["x"], again.status["x"], again.notes["sketch"]["x"], (7, 10))

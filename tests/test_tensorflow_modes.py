@@ -19,6 +19,7 @@ from gradbench.language import parse
 from gradbench.wire import FORMATS
 
 tf = pytest.importorskip("tensorflow")
+eager = pytest.importorskip("test_adapter_tensorflow")
 
 COMPILED = ("function", "xla", "graph")
 COMPOSED = ("forward-over-reverse", "reverse-over-forward", "reverse-over-reverse")
@@ -225,20 +226,22 @@ def test_the_first_derivatives_are_those_known(adapters, mode, name):
         agree(arrays(adapter, adapter.jvp(f, x, tensors(adapter, v))), pushed)
 
 
-# Forward over forward takes TensorFlow a second to trace each time it meets an operation with other shapes.
-SECOND = [
-    (mode, name)
-    for mode in MODES[1:]
-    for name, known in KNOWN.items()
-    if known.hessian and (mode != "forward" or name in {"several-inputs", "repeated-indices", "empty", "unconnected"})
-]
+def seconds():
+    """Which mode is asked which Hessian."""
+    for name, known in KNOWN.items():
+        for mode in MODES[1:] if known.hessian else ():
+            if mode == "xla" and name == "determinant":
+                continue  # refused, see above
+            if mode in COMPOSED and name in {"integers-and-booleans", "linear"}:
+                continue
+            # Forward over forward takes TensorFlow a second to trace each time it meets an operation with other shapes.
+            if mode != "forward" or name in {"several-inputs", "repeated-indices", "empty", "unconnected"}:
+                yield mode, name
 
 
-@pytest.mark.parametrize(("mode", "name"), SECOND)
+@pytest.mark.parametrize(("mode", "name"), seconds())
 def test_the_second_derivatives_are_those_known(adapters, mode, name):
     adapter, known = adapters[mode], KNOWN[name]
-    if (mode, name) == ("xla", "determinant"):
-        pytest.skip("refused, see above")
     f, x = posed(adapter, known.text, known.inputs, known.constants)
     found = arrays(adapter, adapter.hessian(f, x))
     assert list(found) == list(known.hessian)
@@ -260,6 +263,18 @@ def test_the_hessian_of_a_product_with_a_zero_is_half_of_what_it_should_be(adapt
     found = arrays(adapters[mode], adapters[mode].hessian(f, x))["x,x"].tolist()
     assert found in ([[0, 3, 0], [0, 0, 0], [0, 2, 0]], [[0, 0, 0], [3, 0, 2], [0, 0, 0]])
     assert found != [[0, 3, 0], [3, 0, 2], [0, 2, 0]]
+
+
+# Primitives
+
+
+@pytest.mark.parametrize("mode", ["function", "graph"])
+def test_every_primitive_means_the_same_in_a_graph(adapters, mode):
+    # In a graph == compares tensors by identity, and Python numbers take no dtype from what follows them.
+    for text in eager.ONE_OF_EACH:
+        found, plain = (a.numpy(a.value(*eager.posed(a, text)[:2])) for a in (adapters[mode], adapters[""]))
+        assert found.dtype == plain.dtype, text
+        np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-14, err_msg=text)
 
 
 # Functions of several outputs
@@ -346,7 +361,8 @@ def test_forward_mode_refuses_accumulators_that_would_take_minutes(adapters):
 
 
 @pytest.mark.parametrize(
-    ("mode", "dtype"), [(mode, dtype) for mode in MODES[1:] for dtype in ("float32", "bfloat16") if mode != "forward"]
+    ("mode", "dtype"),
+    [(mode, "float32") for mode in REVERSE] + [(mode, "bfloat16") for mode in (*REVERSE, *COMPOSED)],
 )
 def test_a_narrow_dtype_is_kept(adapters, mode, dtype):
     adapter = adapters[mode]
@@ -364,25 +380,34 @@ def test_a_narrow_dtype_is_kept(adapters, mode, dtype):
 
 
 @pytest.mark.parametrize("mode", FIRST)
-def test_a_reverse_derivative_is_conjugated_and_a_forward_one_is_not(adapters, mode):
+def test_a_gradient_is_conjugated_and_a_tangent_is_not(adapters, mode):
     adapter = adapters[mode]
     f, x = posed(adapter, "exp(z) * z", {"z": 0.3 + 0.4j}, dtype="complex128")
     derivative = np.exp(0.3 + 0.4j) * (1.3 + 0.4j)
+    agree(arrays(adapter, adapter.gradient(f, x))["z"], np.conj(derivative))
     if mode in REVERSE:
         weight = adapter.asarray(np.array(1 + 2j))
         agree(arrays(adapter, adapter.vjp(f, x, weight))["z"], np.conj(derivative) * (1 + 2j))
-        agree(arrays(adapter, adapter.gradient(f, x))["z"], np.conj(derivative))
     else:
         agree(arrays(adapter, adapter.jvp(f, x, tensors(adapter, {"z": 1 + 2j}, "complex128"))), derivative * (1 + 2j))
-        agree(arrays(adapter, adapter.gradient(f, x))["z"], derivative)
 
 
 @pytest.mark.parametrize("mode", FIRST)
-def test_a_real_function_of_a_complex_number_has_both_its_derivatives(adapters, mode):
-    f, x = posed(adapters[mode], "return abs(z) ** 2, z * z", {"z": [1 + 2j, 3j]}, dtype="complex128")
+def test_a_jacobian_by_complex_numbers_is_that_of_the_real_part(adapters, mode):
+    f, x = posed(adapters[mode], "return abs(z) ** 2, z * z, vector_norm(z)", {"z": [1 + 2j, 2j]}, dtype="complex128")
     found = arrays(adapters[mode], adapters[mode].jacobian(f, x))
-    agree(found["z"][0], np.diag([2 + 4j, 6j]))
-    agree(found["z"][1], np.diag([2 - 4j, -6j]) if mode in REVERSE else np.diag([2 + 4j, 6j]))
+    agree(found["z"][0], np.diag([2 + 4j, 4j]))
+    agree(found["z"][1], np.diag([2 - 4j, -4j]))
+    agree(found["z"][2], np.array([1 + 2j, 2j]) / 3)
+
+
+def test_xla_forgets_to_conjugate_the_derivative_of_a_root(adapters):
+    # TensorFlow 2.21. If this is mended, the two agree.
+    z = {"z": 3 + 4j}
+    plain = adapters["function"].gradient(*posed(adapters["function"], "sqrt(z)", z, dtype="complex128"))
+    found = adapters["xla"].gradient(*posed(adapters["xla"], "sqrt(z)", z, dtype="complex128"))
+    agree(plain["z"].numpy(), np.conj(0.5 / (2 + 1j)))
+    agree(found["z"].numpy(), 0.5 / (2 + 1j))
 
 
 # Traced once
@@ -494,6 +519,7 @@ def test_a_mode_offers_what_is_its_own(adapters):
     ("mode", "operator", "text"),
     [
         ("xla", "value", "j0(a)"),  # no kernel of XLA's
+        ("xla", "vjp", "sum(expm(reshape(a, (1, 1))))"),  # a loop that keeps lists
         ("forward", "gradient", "softsign(a)"),  # forward mode transposes the backward pass, which has no derivative
         ("forward-over-reverse", "hvp", "softsign(a)"),
         ("reverse-over-forward", "hvp", "softsign(a)"),

@@ -29,6 +29,8 @@ class Jit(Jax):
     Points, tangents and cotangents are arguments of what is compiled; the constants of a function are part of it.
     """
 
+    compiles = True
+
     def __init__(self) -> None:
         self._compiled: WeakKeyDictionary[Function, dict[Hashable, Op]] = WeakKeyDictionary()
 

@@ -32,6 +32,7 @@ R = TypeVar("R")
 # vectorised each becomes a StagingError.
 _REFUSAL: Final = re.compile(
     r"No registered '\w+' OpKernel for XLA_\w+ devices"  # the rest of its line names graphs by numbers that change
+    r"|XLA compilation requires a fixed tensor list size"  # a loop that keeps what its derivative needs
     r"|.*(not in (the )?list of allowed values"  # no such dtype
     r"|Could not find device for node|No OpKernel was registered"  # no kernel for it
     r"|must be a floating point tensor|does not support matrices of type"  # the same of tf.nn.gelu and tf.linalg.expm

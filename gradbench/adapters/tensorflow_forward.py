@@ -94,8 +94,8 @@ def _pushed(f: Op, x: Arrays, tangents: Arrays) -> Any:
 def _jacobian(f: Op, x: Arrays) -> dict[str, Any]:
     """By input the derivatives along its units, behind the axes of the output.
 
-    Along 1 they are the derivative by a complex number if f is holomorphic. A real f of one has two, along 1 and along
-    1j, which TensorFlow's reverse mode joins as real and imaginary part; so does this.
+    Of a complex input these are two derivatives, along 1 and along 1j. They become one number as TensorFlow's reverse
+    mode makes it: the gradient of the real part of f, which of a holomorphic f is the derivative's conjugate.
     """
     y = f(*x.values())
     found: dict[str, Any] = {}
@@ -112,8 +112,8 @@ def _along(f: Op, x: Arrays, y: Any, name: str, factor: complex) -> Any:
 
 
 def _joined(one: Native | None, other: Native | None) -> Native | None:
-    """The derivatives along 1 and along 1j as one array: the first alone if they are complex themselves."""
-    return one if one is None or one.dtype.is_complex else tf.complex(one, other)
+    """The derivatives along 1 and along 1j as one array."""
+    return None if one is None else tf.complex(tf.math.real(one), tf.math.real(other))
 
 
 def _partial(f: Op, x: Arrays, names: Sequence[str]) -> Any:

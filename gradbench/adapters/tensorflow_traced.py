@@ -21,6 +21,8 @@ from gradbench.adapters.tensorflow import TensorFlow, _asked
 class Traced(TensorFlow):
     """Reverse mode within `tf.function`: graphs that Grappler rewrites and that TensorFlow's kernels compute."""
 
+    compiles = True
+
     compiler: bool | None = None
     """What `tf.function` is told as `jit_compile`."""
 

@@ -88,7 +88,7 @@ def _clip(x: Native, *, min: float | None, max: float | None) -> Native:
 
 
 def _gamma(x: Native) -> Native:
-    odd = tf.math.floormod(tf.floor(x), 2) == 1
+    odd = tf.equal(tf.math.floormod(tf.floor(x), 2), 1)  # in a graph == means "is the same tensor"
     one = tf.ones_like(x)
     return tf.where((x < 0) & odd, -one, one) * tf.exp(tf.math.lgamma(x))
 

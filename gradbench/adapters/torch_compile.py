@@ -40,6 +40,8 @@ _CACHE: Final = "TORCHINDUCTOR_CACHE_DIR"
 class Compile(Func):
     """What `torch.compile` makes of f, or of a transform of it."""
 
+    compiles = True
+
     refusals = (NotImplementedError, Untraceable)
     backend = "inductor"
     """The compiler, by the name that PyTorch has for it."""

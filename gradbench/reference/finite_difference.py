@@ -1,7 +1,8 @@
 """Derivatives from values alone, each with an error bar that was measured: the second opinion, and the one for callables.
 
 A function and a point enter; derivatives, bounds and statuses leave. Every point that a query needs is evaluated in one
-call, in float64 whatever the dtype judged. There is no rule of differentiation here, and nothing is known of the
+call, in float64 whatever the dtype judged; a query with too many inputs for that is answered by a sketch, a few points at
+a time. There is no rule of differentiation here, and nothing is known of the
 function but its values; see `ladder` for how they become a number that can be trusted, and `probe` for where they are
 taken.
 
@@ -42,7 +43,7 @@ class Derivative:
             around the point) or `unresolved` (the bound is larger than the value).
         left, right: The one-sided derivatives; apart at a kink, one of them NaN at the edge of a domain.
         noise: How far one value of f is off by rounding, as seen around the point.
-        evaluations: At how many points f was evaluated, all of them in one call.
+        evaluations: At how many points f was evaluated: all of them in one call, unless f stands still around x.
         reason: What was wrong with f, where something was: it raised, or has no fixed shape, or isn't deterministic.
     """
 

@@ -37,7 +37,12 @@ LARGE: Final = 2**16
 yardstick than for what is measured."""
 MAX_NODES: Final = 50_000
 FEWEST_ROWS: Final = 4
+BENT: Final = 16.0
+"""How many times the sigma of enlarged errors that of real ones must be to count instead."""
 FEWEST_REPLAYS: Final = 6
+FACTORED: Final = frozenset({"det", "slogdet", "cofactor", "inv", "solve"})
+"""What differentiates through the factors of a matrix the second time: the errors are then as large as the largest entry
+makes them, also where entries of the factors cancel to 0. Higham (2002), section 14.1."""
 
 _KINDS: Final = {"f": "real", "c": "complex", "b": "boolean", "i": "integer", "u": "integer", "V": "real"}
 
@@ -196,7 +201,13 @@ class _Runs:
     def __init__(self, query: Query, plan: _Plan, dtype: np.dtype[Any]) -> None:
         self.query, self.plan = query, plan
         self.exact = Replay(dtype, None)
-        self.replay = Replay(dtype, np.random.default_rng(int(query.digest, 16)))
+        generator = np.random.default_rng(int(query.digest, 16))
+        self.replay = Replay(dtype, generator)
+        self.real_unit = 2.0 ** -DIGITS[dtype.name]
+        used = {node.primitive for node in plan.program.nodes}
+        self.is_normwise = query.operator in {Operator.HESSIAN, Operator.HVP} and bool(used & FACTORED)
+        # Errors of their real size, beside those that were made larger to be seen.
+        self.real = Replay(dtype, generator, most=53) if self.replay.shrink < 1 else None
         fixed = {name: _wide(array)[None] for name, array in {**query.inputs, **query.constants}.items()}
         given = {seed: (query.tangents or {})[name] if name else query.cotangent for seed, name in plan.given.items()}
         fixed |= {seed: _wide(np.asarray(array))[None] for seed, array in given.items()}
@@ -214,6 +225,25 @@ class _Runs:
             chooser = np.random.default_rng([int(self.query.digest, 16), 1])
             rows = np.sort(chooser.choice(self.rows, limit, replace=False))
         answer = self._answers()
+        sigma, dropped = self._scatter(self.replay, rows, replays, answer)
+        if self.real is not None:
+            # Made larger and scaled down again, an error that decides which of two branches is taken looks smaller than
+            # it is: where the real ones move the answer far more, the answer is no linear function of them.
+            other, _ = self._scatter(self.real, rows, max(FEWEST_REPLAYS, replays // 3), answer)
+            sigma = {key: np.where(other[key] > BENT * s, other[key], s) for key, s in sigma.items()}
+        if self.is_normwise:
+            sigma = {key: np.maximum(s, self.real_unit * _largest(answer[key])) for key, s in sigma.items()}
+        notes: dict[str, Any] = {"replays": replays, "dropped": dropped}
+        if len(rows) < self.rows:
+            sigma = {key: np.broadcast_to(s.max(0), answer[key].shape) for key, s in sigma.items()}
+            notes["rows"] = f"{len(rows)} of {self.rows}; the others have the largest sigma of these"
+        return self._estimate(answer, sigma, notes)
+
+    def _scatter(
+        self, replay: Replay, rows: Array, replays: int, answer: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], int]:
+        """The sigma of each row's answer, and the most replays of a component that had to be left out."""
+        size = max(self.plan.size, 1)
         norms = {key: np.zeros((len(rows), *a.shape[1:])) for key, a in answer.items()}
         finite = {key: np.zeros((len(rows), *a.shape[1:]), int) for key, a in answer.items()}
         # One entry of the leading axis for each replay of each row, as many at a time as fit.
@@ -222,18 +252,12 @@ class _Runs:
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             for done in range(0, replays, some):
-                self._replay(rows[part], part, min(some, replays - done), answer, norms, finite)
-        notes: dict[str, Any] = {"replays": replays}
-        notes["dropped"] = max((int(replays - count.min(initial=replays)) for count in finite.values()), default=0)
-        sigma = {key: self._sigma(norms[key], finite[key], replays) for key in answer}
-        if len(rows) < self.rows:
-            sigma = {key: np.broadcast_to(s.max(0), answer[key].shape) for key, s in sigma.items()}
-            notes["rows"] = f"{len(rows)} of {self.rows}; the others have the largest sigma of these"
-        return self._estimate(answer, sigma, notes)
-
-    def _sigma(self, norms: Array, finite: Array, replays: int) -> Array:
-        found = norms / np.sqrt(np.maximum(finite, 1)) * self.replay.shrink
-        return np.where(finite * 2 >= replays, found, np.inf)
+                self._replay(replay, rows[part], part, min(some, replays - done), answer, norms, finite)
+        sigma = {}
+        for key, norm in norms.items():
+            found = norm / np.sqrt(np.maximum(finite[key], 1)) * replay.shrink
+            sigma[key] = np.where(finite[key] * 2 >= replays, found, np.inf)
+        return sigma, max((int(replays - count.min(initial=replays)) for count in finite.values()), default=0)
 
     def _seeds(self, rows: Array, times: int) -> dict[str, Array]:
         """The unit vectors of these rows, each one `times` times, the repetitions outermost."""
@@ -265,11 +289,11 @@ class _Runs:
         return {key: np.concatenate([part[key][0] for part in parts]) for key in parts[0]}
 
     def _replay(
-        self, rows: Array, part: slice, times: int, answer: Mapping[str, Array],
+        self, replay: Replay, rows: Array, part: slice, times: int, answer: Mapping[str, Array],
         norms: Mapping[str, Array], finite: Mapping[str, Array],
     ) -> None:  # fmt: skip
         """Adds some replays to the norms, component by component, except where they aren't finite."""
-        for key, found in self._run(self.replay, rows, times).items():
+        for key, found in self._run(replay, rows, times).items():
             right = answer[key][rows]
             # An infinity that every rounding agrees on is no loss; one that a rounding contradicts is.
             kept = (found == right) | (np.isfinite(found) & np.isfinite(right))
@@ -302,6 +326,10 @@ class _Runs:
     def _shape(self, key: str) -> tuple[int, ...]:
         shapes = {name: array.shape for name, array in self.query.inputs.items()}
         return self.query.operator.shape(key, shapes, self.plan.y)
+
+
+def _largest(answer: Array) -> float:
+    return float(np.max(np.abs(answer), initial=0, where=np.isfinite(answer)))
 
 
 def _norm(deviation: Array) -> Array:

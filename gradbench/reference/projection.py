@@ -149,7 +149,7 @@ def check(
     """Whether a derivative of f at x is what values of f say, by projections.
 
     One of `gradient`, `vjp` and `jvp` is given. What f or the derivative gets wrong by itself is in the answer.
-    The ladders are one call of f up to some 8,000 entries; beyond, it is several, of 2 MB or of one point.
+    The ladders are one call of f up to some 4,000 entries; beyond, it is several, of 1 MB or of one point.
 
     Args:
         f: Takes points of shape (B, *x), or arrays of shape (B, *part) by name, and answers with an array of

@@ -19,8 +19,8 @@ import flint
 import numpy as np
 
 from gradbench.reference.balls import enclosure_array, enclosure_linalg
-from gradbench.reference.balls.enclosure_array import root, square, squares
-from gradbench.reference.balls.lift import Balls, boxed, lift
+from gradbench.reference.balls.enclosure_array import ABS, root, square, squares
+from gradbench.reference.balls.lift import Balls, boxed, finite, lift
 
 arb: Final = flint.arb
 Number = float | int
@@ -145,11 +145,6 @@ def expit(x: Any) -> Any:
     return rising / (1 + rising)
 
 
-def softplus(x: Any) -> Any:
-    """log(1 + exp(x)) of one ball."""
-    return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
-
-
 def ndtr(x: Any) -> Any:
     """The normal distribution function of one ball."""
     return (-x / arb(2).sqrt()).erfc() / 2
@@ -188,10 +183,6 @@ def _gelu(x: Any, approximate: str) -> Any:
     return x * expit(slope * (x + arb(GELU_CUBE) * whole_power(x, 3)))
 
 
-def _relu(x: Any) -> Any:
-    return x if x >= 0 else arb(0) if x <= 0 else x.nonnegative_part()
-
-
 def clip(x: Any, least: Any, most: Any) -> Any:
     """One ball cut at `least` and then at `most`; None cuts nothing."""
     raised = x if least is None else x.max(least)
@@ -211,10 +202,6 @@ def _elu(x: Any, alpha: Any) -> Any:
 
 def _relu6(x: Any) -> Any:
     return clip(x, arb(0), arb(6))
-
-
-def _softsign(x: Any) -> Any:
-    return x / (1 + abs(x))
 
 
 def _each(f: Callable[..., Any], count: int = 1) -> Callable[..., Balls]:
@@ -252,8 +239,62 @@ def _gelu_of_array(x: Any, *, approximate: str = "none") -> Balls:
     return boxed(np.frompyfunc(lambda ball: _gelu(ball, approximate), 1, 1)(lift(x)))
 
 
+# The same for whole arrays, where a function of one ball would be called for each entry
+
+
+def _expit_of_array(x: Balls) -> Balls:
+    found = boxed(_ONE / (_EXP(x * _MINUS) + _ONE))
+    lost = ~finite(found)
+    if lost.any():
+        found[lost] = np.frompyfunc(expit, 1, 1)(x[lost])
+    return found
+
+
+def _softplus_of_array(x: Balls) -> Balls:
+    """From the side where the exponential is small."""
+    above = np.asarray(x > _ZERO)
+    return np.where(above, x, _ZERO) + _LOG1P(_EXP(np.where(above, x * _MINUS, x)))
+
+
+def _relu_of_array(x: Balls) -> Balls:
+    above = np.asarray(x > _ZERO)
+    found = np.where(above, x, _ZERO)
+    open_ = ~(above | np.asarray(x <= _ZERO))
+    if open_.any():
+        found[open_] = np.frompyfunc(arb.nonnegative_part, 1, 1)(x[open_])
+    return found
+
+
+def _ufunc(method: str) -> Any:
+    return np.frompyfunc(getattr(arb, method), 1, 1)
+
+
+_EXP, _LOG, _LOG1P, _TANH, _ERFC = map(_ufunc, ("exp", "log", "log1p", "tanh", "erfc"))
+_ZERO, _ONE, _MINUS = arb(0), arb(1), arb(-1)
+
+_OF_ARRAYS: Final[dict[str, Callable[[Balls], Any]]] = {
+    "negative": lambda x: x * _MINUS,  # faster than arb's own
+    "reciprocal": lambda x: _ONE / x,
+    "square": squares,
+    "relu": _relu_of_array,
+    "softplus": _softplus_of_array,
+    "log_sigmoid": lambda x: _softplus_of_array(x * _MINUS) * _MINUS,
+    "expit": _expit_of_array,
+    "silu": lambda x: x * _expit_of_array(x),
+    "mish": lambda x: x * _TANH(_softplus_of_array(x)),
+    "softsign": lambda x: x / (ABS(x) + _ONE),
+    "logit": lambda x: _LOG(x) - _LOG1P(x * _MINUS),
+    "ndtr": lambda x: _ERFC(x * (-1 / arb(2).sqrt())) / arb(2),
+}
+"""Functions of an array of balls; what leaves may be a lone ball."""
+
+
+def _whole(f: Callable[[Balls], Any]) -> Callable[[Any], Balls]:
+    return lambda x: boxed(f(lift(x)))
+
+
 _METHODS: Final = {
-    "negative": "neg", "sqrt": "sqrt", "rsqrt": "rsqrt", "exp": "exp", "expm1": "expm1",
+    "sqrt": "sqrt", "rsqrt": "rsqrt", "exp": "exp", "expm1": "expm1",
     "log": "log", "log1p": "log1p", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos",
     "atan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "asinh", "acosh": "acosh",
     "atanh": "atanh", "floor": "floor", "ceil": "ceil", "sinc": "sinc_pi", "erf": "erf", "erfc": "erfc",
@@ -262,14 +303,11 @@ _METHODS: Final = {
 """Primitives that are a method of `arb`, in all their cases."""
 
 _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
-    "abs": abs, "sign": _sign, "cbrt": cbrt, "reciprocal": lambda x: 1 / x, "exp2": lambda x: arb(2) ** x,
+    "abs": abs, "sign": _sign, "cbrt": cbrt, "exp2": lambda x: arb(2) ** x,
     "log2": lambda x: x.log_base(2), "log10": lambda x: x.log_base(10), "trunc": _trunc, "round": _round,
-    "gammaln": _gammaln, "expit": expit, "logit": lambda x: x.log() - (-x).log1p(), "ndtr": ndtr,
-    "log_ndtr": lambda x: ndtr(x).log(), "ndtri": _ndtri, "entr": _entr, "j0": lambda x: x.bessel_j(0),
+    "gammaln": _gammaln, "log_ndtr": lambda x: ndtr(x).log(), "ndtri": _ndtri, "entr": _entr, "j0": lambda x: x.bessel_j(0),
     "j1": lambda x: x.bessel_j(1), "i0": lambda x: x.bessel_i(0), "i1": lambda x: x.bessel_i(1), "i0e": _i0e,
-    "i1e": _i1e, "relu": _relu, "relu6": _relu6, "selu": lambda x: arb(SELU_SCALE) * _elu(x, arb(SELU_ALPHA)),
-    "silu": lambda x: x * expit(x), "mish": lambda x: x * softplus(x).tanh(), "softplus": softplus,
-    "softsign": _softsign, "log_sigmoid": lambda x: -softplus(-x),
+    "i1e": _i1e, "relu6": _relu6, "selu": lambda x: arb(SELU_SCALE) * _elu(x, arb(SELU_ALPHA)),
     "hard_tanh": lambda x: clip(x, arb(-1), arb(1)), "hard_sigmoid": lambda x: _relu6(x + 3) / 6,
     "hard_swish": lambda x: x * _relu6(x + 3) / 6, "angle": _angle,
 }  # fmt: skip
@@ -287,7 +325,7 @@ ELEMENTWISE: Final[dict[str, Callable[..., Balls]]] = {
     "multiply": lambda x1, x2: boxed(lift(x1) * lift(x2)),
     "divide": lambda x1, x2: boxed(lift(x1) / lift(x2)),
     "power": _power_of_arrays,
-    "square": lambda x: squares(lift(x)),
+    **{name: _whole(f) for name, f in _OF_ARRAYS.items()},
     **{name: _each(getattr(arb, method)) for name, method in _METHODS.items()},
     **{name: _each(f) for name, f in _UNARY.items()},
     **{name: _each(f, 2) for name, f in _BINARY.items()},

@@ -227,9 +227,14 @@ class Settlement:
                 self.overlap(inner(rows, v), inner({"": terms}, {"": weights}))
 
     def slope(self, direction: Vector) -> Balls:
-        """The derivative along a direction by the second rule set; nothing if it is not to be had."""
+        """The derivative along a direction by the second rule set; nothing if it is not to be had.
+
+        Beyond some size it is asked only if it works on whole arrays all the way.
+        """
+        problem = self.problem
+        if not (self.is_light or problem.passes.line.is_of_arrays):
+            return np.empty(0, object)
         try:
-            problem = self.problem
             return problem.passes.line.along(problem.values, direction, problem.deadline.check).moving
         except Fault:
             return self.terms(direction, 1, 1)

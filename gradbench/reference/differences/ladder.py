@@ -185,30 +185,32 @@ def _last_seen(seen: Array, length: int) -> tuple[Array, Array]:
     return last, np.maximum(last + np.arange(1 - length, 1).reshape(-1, *[1] * (seen.ndim - 1)), 0)
 
 
-def gap(left: Array, right: Array, noise: Array) -> Array:
-    """Whether one-sided quotients stay apart by the same amount down to the finest step that noise allows to see."""
-    found, last, final = apart(left, right, noise)
-    jump = right - left
-    same = np.abs(jump - final) <= 0.1 * np.abs(final) + 0.5 * CLEAR * noise
-    later = np.arange(len(jump)).reshape(-1, *[1] * (jump.ndim - 1)) > last
-    held: Array = found & np.all(same | ~later, axis=0)
-    return held
+def gap(jump: Array, noise: Array) -> tuple[Array, Array]:
+    """Whether one-sided quotients stay apart by the same amount down to the finest step that noise allows to see.
 
-
-def apart(left: Array, right: Array, noise: Array, skip: int = 0) -> tuple[Array, Array, Array]:
-    """Whether one-sided quotients are apart by the same amount over the last few steps where noise allows to see it.
-
-    With the number of the last of these steps, and by how much they are apart there; each of the shape of a quotient.
-    So many steps that see it too may be skipped, in which the two come together.
+    And by how much they are apart there.
     """
-    jump = right - left
     seen = (np.abs(jump) >= CLEAR * noise) & (jump != 0)
     last, window = _last_seen(seen, WINDOW)
-    last, window = np.maximum(last - skip, 0), np.maximum(window - skip, 0)
+    all_seen = np.all(np.take_along_axis(seen, window, 0), axis=0) & (last[0] >= WINDOW - 1)
     final = np.take_along_axis(jump, last, 0)
-    same = seen & (np.abs(jump - final) <= 0.1 * np.abs(final) + 0.5 * CLEAR * noise)
-    found: Array = np.all(np.take_along_axis(same, window, 0), axis=0) & (last[0] >= WINDOW - 1)
-    return found, last[0], final[0]
+    same = np.abs(jump - final) <= 0.1 * np.abs(final) + 0.5 * CLEAR * noise
+    later = np.arange(len(jump)).reshape(-1, *[1] * (jump.ndim - 1)) > last - WINDOW
+    found: Array = all_seen & np.all(same | ~later, axis=0)
+    return found, final[0]
+
+
+def straddled(jump: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """The finest few steps in a row over which one-sided quotients are apart by the same amount: a kink is within them.
+
+    Whether there are such steps, how many there are up to the last of them, and by how much the quotients are apart.
+    """
+    seen = (np.abs(jump) >= CLEAR * noise) & (jump != 0)
+    count = len(jump) - WINDOW + 1
+    parts = [slice(i, count + i) for i in range(WINDOW)]
+    same = np.all([seen[i] & (np.abs(jump[i] - jump[:count]) <= 0.1 * np.abs(jump[:count])) for i in parts], axis=0)
+    first = count - 1 - np.argmax(same[::-1], axis=0)
+    return np.any(same, axis=0), first + WINDOW, np.take_along_axis(jump, first[None], 0)[0]
 
 
 def steady(

@@ -27,7 +27,7 @@ from gradbench.reference.differences import batch
 from gradbench.reference.differences.difference_query import SAID
 from gradbench.reference.differences.ladder import EPS, SAFETY
 from gradbench.reference.differences.limits import generic
-from gradbench.reference.differences.line import DOWN, Found, Line
+from gradbench.reference.differences.line import DOWN, FINEST, Found, Line
 from gradbench.reference.differences.probe import CLOSE, LEVELS, SPAN
 from gradbench.reference.differences.quick import MIXED, Course, limit
 from gradbench.reference.differences.slope import Limit, Status, higher
@@ -107,7 +107,8 @@ class Large:
         for step, directions in moves:
             for name, along in directions.items():
                 inputs[name] = inputs[name] + step * along
-        return self._values({name: a.reshape(-1, *self.x[name].shape) for name, a in inputs.items()}, 1)[0]
+        found: Array = self._values({name: a.reshape(-1, *self.x[name].shape) for name, a in inputs.items()}, 1)[0]
+        return found
 
     def along(self, steps: Array, directions: Mapping[str, Array]) -> Array:
         """What f is at steps along directions, flat by input; of shape (steps, m)."""
@@ -124,7 +125,7 @@ class Large:
 
     def line(self, directions: Mapping[str, Array], weights: Array | None) -> Line:
         """The line along directions, flat by input."""
-        return Line(self.along, self.x, directions, weights, self.ratio)
+        return Line(self.along, self.x, directions, weights)
 
     def _values(self, inputs: Mapping[str, Array], count: int) -> Array:
         self.evaluations += count
@@ -196,7 +197,7 @@ class Large:
             if time.monotonic() - self.started > self.seconds:
                 break
             bits.append(bit)
-            found.append(ask.found(name, np.where(probes.has(bit), first, 0)))
+            found.append(ask.found(name, np.where(probes.has(bit), first, 0), self.ratio))
         return tuple(bits)
 
     def _sketch(self, probes: Probes, found: list[Found]) -> Sketch:
@@ -228,14 +229,14 @@ class _First:
         self.known: tuple[float, float] | None = None
         self.downs: Sequence[int] = DOWN
 
-    def found(self, name: str, direction: Array) -> Found:
-        """The derivative along a direction."""
+    def found(self, name: str, direction: Array, ratio: int = FINEST) -> Found:
+        """The derivative along a direction, if need be by a whole ladder of that ratio."""
         if name in self.ground.unconnected or not direction.any() or not self.weights.any():
             return ZERO
         line = self.ground.line({name: direction}, self.weights)
         if self.known is None:
             self.known = line.quiet()
-        found, down = line.slope(self.known, self.downs)
+        found, down = line.slope(self.known, self.downs, ratio)
         # What didn't do for one direction won't for the next.
         self.downs = [one for one in self.downs if down is not None and one >= down]
         return found
@@ -252,7 +253,7 @@ class _Second:
         self.known: tuple[float, float] | None = None
         self.rough: bool | None = None
 
-    def found(self, name: str, direction: Array) -> Found:
+    def found(self, name: str, direction: Array, ratio: int = FINEST) -> Found:
         """The derivative of the slope along the tangent, along a direction."""
         if self.line is None or name in self.ground.unconnected or not direction.any():
             return ZERO
@@ -270,7 +271,7 @@ class _Second:
         found = limit(quotients, noise, steps, share=SECOND)
         if found is not None:
             return found[0] / scale, found[1] / scale, Status.OK
-        return self._whole(tops, line, quiet)
+        return self._whole(tops, line, quiet, ratio)
 
     def _quotient(self, h: float, tops: tuple[float, float], line: Line) -> tuple[float, float]:
         """The mixed difference over h², and the size of what went in."""
@@ -281,14 +282,14 @@ class _Second:
         ]
         return (corners[0] - corners[1] - corners[2] + corners[3]) / (4 * h * h), max(map(abs, corners))
 
-    def _whole(self, tops: tuple[float, float], line: Line, quiet: float) -> Found:
+    def _whole(self, tops: tuple[float, float], line: Line, quiet: float, ratio: int) -> Found:
         """The same by a whole ladder, where f has a slope along either line."""
         assert self.line is not None
         if self.rough is None:
             self.rough = self.line.slopes().status[0] not in {Status.OK, Status.UNRESOLVED}
         if self.rough or line.slopes().status[0] not in {Status.OK, Status.UNRESOLVED}:
             return math.nan, math.inf, Status.SINGULAR
-        count = LEVELS[8]
+        count = min(LEVELS[ratio], 18)
         steps = np.exp2(-np.round(np.linspace(0, SPAN[2], count)))
         quotients, sizes = (
             np.array(part) for part in zip(*(self._quotient(float(h), tops, line) for h in steps), strict=True)

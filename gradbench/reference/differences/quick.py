@@ -36,6 +36,13 @@ BESIDE: Final = 32
 enough for sums of many terms to be rounded afresh, which points next to each other are not."""
 
 
+def hum(close: Array) -> Array:
+    """The noise of f, from values at points in a row, of shape (points, ...); a kink among them isn't noise."""
+    bends = np.sort(np.abs(np.diff(close, 2, axis=0)), axis=0)
+    # A kink makes no more than two of them large.
+    return np.asarray(np.minimum(bends[-1], 2 * bends[-3]) / 2)
+
+
 @dataclass(frozen=True)
 class Course:
     """How far to go along some lines.
@@ -148,7 +155,8 @@ def columns(
     """The same of many functions along one line: slopes, how far each may be off, and which of them settle.
 
     Args:
-        plus, minus: Each f ahead and behind, of shape (steps, m).
+        plus: Each f ahead, of shape (steps, m).
+        minus: Each f behind.
         centre: Each f at the point, of shape (m).
         steps: As for `settled`, of shape (steps).
         quiet: The noise of each, of shape (m).
@@ -173,7 +181,8 @@ def columns(
     bound = np.max(np.abs(values - value) - rooms, axis=0)
     bound = np.maximum(bound, np.take_along_axis(rooms, best, 0)[0])
     bound += EPS * (np.abs(value) + np.min(np.maximum(turned[1:], turned[:-1]), axis=0))
-    good = (bound > 0) & (bound <= SETTLED * noise[-2]) & (bound <= SHARE * np.max(np.abs(central), axis=0))
+    # Among many functions some have next to no slope, and that is no reason to doubt it.
+    good = (bound > 0) & (bound <= SETTLED * noise[-2]) & (bound <= SHARE * np.max(size / steps[0], axis=0))
     good &= bend[-1] <= 4 * bend[-2] * steps[-1] / steps[-2] + CLEAR * noise[-1]
     good &= np.abs(value - central[-1]) <= bound + 2 * noise[-1]
     return value, bound, good

@@ -17,12 +17,12 @@ from gradbench.reference.differences.ladder import (
     EPS,
     SAFETY,
     WINDOW,
-    apart,
     extrapolate,
     gap,
     rate,
     roughness,
     steady,
+    straddled,
 )
 
 
@@ -180,20 +180,23 @@ def _unseen(s: Samples, value: Array) -> Array:
 
 
 def _nearby(s: Samples, value: Array, bound: Array, central: Array, hush: Array) -> tuple[Array, Array]:
-    """The limit, with a bound that allows for a kink close to the point, which most steps reach across."""
+    """The limit, with a bound that allows for kinks close to the point, which most steps reach across."""
+    jump = np.abs((s.plus - s.centre) / s.ahead - (s.centre - s.minus) / s.behind)
+    kinked, beyond, height = straddled(jump, 2 * hush)
+    if kinked.any():
+        # Which side the point is on is for the coarsest step to say that is short of nearly all of them.
+        number = np.arange(len(central)).reshape(-1, *[1] * beyond.ndim)
+        short = (number >= beyond) & (jump <= 0.05 * height + 2 * hush)
+        at = np.argmax(short, axis=0)[None]
+        said, left, room = (np.take_along_axis(part, at, 0)[0] for part in (central, jump, 4 * hush))
+        apart = np.abs(said - value)
+        tells = short.any(axis=0) & (left + room < height)
+        wider = np.where(tells, np.where(apart <= bound + room, 0, apart + left + room), height)
+        bound = np.where(kinked, np.fmax(bound, wider), bound)
     found, other, room = steady(central, hush, value, bound, trusted=s.double)
     if s.double:
-        value, bound = np.where(found, other, value), np.where(found, room, bound)
-    else:
-        bound = np.where(found, np.abs(other - value) + room, bound)
-    right, left = (s.plus - s.centre) / s.ahead, (s.centre - s.minus) / s.behind
-    for skip in (0, 1):
-        kinked, last, jump = apart(left, right, 2 * hush, skip)
-        # Unless a finer step tells which side the point is on, it may be on either.
-        finer = np.arange(len(central)).reshape(-1, *[1] * last.ndim) > last + skip
-        tells = finer & (16 * hush <= np.abs(jump)) & (np.abs(central - value) <= bound + 4 * hush)
-        bound = np.where(kinked & ~tells.any(axis=0), np.fmax(bound, np.abs(jump)), bound)
-    return value, bound
+        return np.where(found, other, value), np.where(found, room, bound)
+    return value, np.where(found, np.abs(other - value) + room, bound)
 
 
 def _nonsmooth(limit: Limit, s: Samples, left: Array, right: Array, noise: Array, ceiling: Array) -> Limit:
@@ -212,10 +215,8 @@ def _nonsmooth(limit: Limit, s: Samples, left: Array, right: Array, noise: Array
         status[(powers < -0.05) & (powers > -0.9)] = Status.HOELDER
         sides.append(np.isfinite(samples[-WINDOW:]).all(axis=0))
     smooth = (status == Status.OK) | (status == Status.UNRESOLVED)
-    kink = smooth & gap(left, right, 2 * noise)
-    kink &= (
-        np.abs((nearest[1] - nearest[0]) - (right[-1] - left[-1])) <= 0.1 * np.abs(right[-1] - left[-1]) + CLEAR * close
-    )
+    apart, jump = gap(right - left, 2 * noise)
+    kink = smooth & apart & (np.abs((nearest[1] - nearest[0]) - jump) <= 0.1 * np.abs(jump) + CLEAR * close)
     status[kink] = Status.KINK
     inside = np.isfinite(s.close).all(axis=0)
     edge = ~(sides[0] & sides[1])
@@ -252,7 +253,7 @@ def _curvature(s: Samples) -> Limit:
     noise = 4 * np.maximum(EPS * s.size, first.noise)[1:] / (steps[1:] * (steps[:-1] - steps[1:]))
     before = 2 * np.diff(left, axis=0) / (s.behind[:-1] - s.behind[1:])
     after = -2 * np.diff(right, axis=0) / (s.ahead[:-1] - s.ahead[1:])
-    kink = gap(before, after, noise) & (first.status == Status.OK)
+    kink = gap(after - before, noise)[0] & (first.status == Status.OK)
     outer = (value.copy(), value.copy())
     if kink.any():
         status[kink], value[kink] = Status.KINK, np.nan

@@ -19,7 +19,7 @@ from gradbench.query import Array
 from gradbench.reference.differences.bisection import Gap
 from gradbench.reference.differences.ladder import EPS
 from gradbench.reference.differences.probe import CLOSE, LEVELS, Lines, Survey, reach
-from gradbench.reference.differences.quick import RUNGS, Course, settled
+from gradbench.reference.differences.quick import RUNGS, Course, hum, settled
 from gradbench.reference.differences.slope import Samples, Status, slope
 
 SAME: Final = 2.0**-40
@@ -28,9 +28,9 @@ SAME: Final = 2.0**-40
 OTHER: Final = 0.7
 """A ladder's steps are powers of two. Before anything is called wrong it is looked at from others, so many times as far:
 over a narrow rise of f the quotients of a few steps may agree by chance, on something that isn't the slope."""
-TOGETHER: Final = 2**18
-"""So many numbers go into one call of f, or one point if that is more: two short ladders up to 8,000 entries, and no
-more than 2 MB beyond, which a processor keeps at hand."""
+TOGETHER: Final = 2**17
+"""So many numbers go into one call of f, or one point if that is more: two short ladders up to 4,000 entries, and no
+more than 1 MB beyond, which a processor keeps at hand."""
 CAUTION: Final = 3.0
 """The tolerance is so many ladder's bounds: 0 false alarms in 3,000 trials at 3, 0.9 % at 1."""
 
@@ -273,7 +273,7 @@ class Subject:
         values = self._moved(v, block, moves, along)
         with np.errstate(all="ignore"):
             here = values[:beside] @ u.T
-            quiet = np.max(np.abs(np.diff(here, 2, axis=0)), axis=0) / 2
+            quiet = hum(here)
             centre = here[beside // 2]
             # Each term is rounded by itself; u has signs by chance, so these don't add up but as a root of squares.
             terms = np.sqrt(np.square(values[beside // 2]) @ np.square(u).T)
@@ -333,7 +333,10 @@ class Subject:
         some = max(1, TOGETHER // len(self.point))
         found = []
         for start in range(0, len(moves), some):
-            moved = moves[start : start + some, None] * v[along[start : start + some]]
+            steps = moves[start : start + some].tolist()
+            moved = np.empty((len(steps), v.shape[1]))
+            for row, step, line in zip(moved, steps, along[start : start + some].tolist(), strict=True):
+                np.multiply(v[line], step, out=row)
             moved += self.point[block]
             points = moved
             if v.shape[1] < len(self.point):

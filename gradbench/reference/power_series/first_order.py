@@ -125,6 +125,11 @@ class FirstOrder:
         self._steps = [_step(node) for node in program.nodes]
         self._output = _prepared(program.output, Pair)
 
+    @property
+    def is_of_arrays(self) -> bool:
+        """Whether every step has a rule for whole arrays."""
+        return RULES.keys() >= set(self.program.primitives)
+
     def along(self, values: Mapping[str, Any], direction: Mapping[str, Balls], tick: Callable[[], None]) -> Pair:
         """The output at x and its derivative along v. Each an array of balls of the output's shape, and finite.
 

@@ -8,7 +8,7 @@ first power (a root of something that vanishes, a corner) is no business of this
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import flint
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from gradbench.reference.balls.lift import Balls, lift
 
 Axes = int | tuple[int, ...] | None
-_ZERO: Final = flint.arb(0)
+_ZERO, _MINUS = flint.arb(0), flint.arb(-1)
 
 
 class Pair:
@@ -61,12 +61,16 @@ class Pair:
         return self + other
 
     def __neg__(self) -> Pair:
-        return Pair(-self.value, None if self.slope is None else -self.slope)
+        return self.mapped(lambda x: x * _MINUS)  # faster than arb's own
 
     def __sub__(self, other: Any) -> Pair:
-        if type(other) is Pair and self.slope is not None and other.slope is not None:
-            return Pair(self.value - other.value, self.slope - other.slope)
-        return self + (-other)
+        if type(other) is not Pair:
+            return Pair(self.value - other, self.slope)
+        if other.slope is None:
+            return self + Pair(-other.value)
+        if self.slope is None:
+            return self + (-other)
+        return Pair(self.value - other.value, self.slope - other.slope)
 
     def __rsub__(self, other: Any) -> Pair:
         return -self + other
@@ -90,7 +94,7 @@ class Pair:
         if other.slope is None:
             return Pair(value, None if self.slope is None else self.slope / other.value)
         back = value * other.slope
-        return Pair(value, (-back if self.slope is None else self.slope - back) / other.value)
+        return Pair(value, (back * _MINUS if self.slope is None else self.slope - back) / other.value)
 
     def __rtruediv__(self, other: Any) -> Pair:
         return Pair(other) / self

@@ -14,13 +14,13 @@ from typing import Any, Final
 import flint
 import numpy as np
 
-from gradbench.reference.balls.lift import lift
+from gradbench.reference.balls.lift import Balls, lift
 from gradbench.reference.power_series import pair_shapes
 from gradbench.reference.power_series.pair import Axes, Pair, Rule
 from gradbench.reference.power_series.series_ring import Undecided
 
 arb: Final = flint.arb
-ZERO, ONE, TWO = arb(0), arb(1), arb(2)
+ZERO, ONE, TWO, MINUS = arb(0), arb(1), arb(2), arb(-1)
 MOST: Final = 64
 """Whole exponents up to this are multiplied out."""
 
@@ -46,12 +46,12 @@ def _log(x: Pair) -> Pair:
 
 
 def _log1p(x: Pair) -> Pair:
-    return Pair(_LOG1P(x.value), None if x.slope is None else x.slope / (1 + x.value))
+    return Pair(_LOG1P(x.value), None if x.slope is None else x.slope / (x.value + ONE))
 
 
 def _sine(x: Pair, *, co: bool = False) -> Pair:
     sine, cosine = _SIN_COS(x.value)
-    return x.turned(cosine, -sine) if co else x.turned(sine, cosine)
+    return x.turned(cosine, sine * MINUS) if co else x.turned(sine, cosine)
 
 
 def _hyperbolic(x: Pair, *, co: bool = False) -> Pair:
@@ -97,7 +97,7 @@ _erfc: Final = _by_flint("erfc")
 
 
 def _expit(x: Pair) -> Pair:
-    return 1 / (1 + _exp(-x))
+    return ONE / (_exp(-x) + ONE)
 
 
 def _softplus(x: Pair) -> Pair:
@@ -105,7 +105,7 @@ def _softplus(x: Pair) -> Pair:
 
 
 def _ndtr(x: Pair) -> Pair:
-    return _erfc(x * (-1 / arb(2).sqrt())) / 2
+    return _erfc(x * (-1 / arb(2).sqrt())) / TWO
 
 
 def _power(x: Pair, exponent: Any) -> Pair:
@@ -205,28 +205,32 @@ def _norm(x: Pair, axis: Axes = None, keepdims: bool = False, ord: float = 2) ->
     return _sqrt(_sum(x * x, axis, keepdims))
 
 
-def _away(x: Pair, axis: Axes) -> tuple[Pair, Pair]:
-    """The entries without a number near the largest of them, and that number, with its axes."""
+def _near(x: Pair, axis: Axes) -> Balls:
+    """Numbers near the largest entries, with their axes."""
     sizes = np.max(x.value.astype(np.float64), axis=axis, keepdims=True)
     if not np.isfinite(sizes).all():
         raise Undecided("the largest")
-    near = Pair(lift(sizes))
-    return x - near, near
+    return lift(sizes)
 
 
 def _logsumexp(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
-    away, near = _away(x, axis)
-    found = _log(_sum(_exp(away), axis, keepdims=True)) + near
+    """Its slope is the mean of the slopes, weighted by the exponentials."""
+    near = _near(x, axis)
+    powers = Pair(_EXP(x.value - near))
+    total = _sum(powers, axis, keepdims=True)
+    value = _LOG(total.value) + near
+    slope = None if x.slope is None else _sum(powers * Pair(x.slope), axis, keepdims=True).value / total.value
+    found = Pair(value, slope)
     return found if keepdims else found.mapped(lambda entries: np.squeeze(entries, _axes(x, axis)))
 
 
 def _softmax(x: Pair, axis: int = -1) -> Pair:
-    sizes = _exp(_away(x, axis)[0])
+    sizes = _exp(x - Pair(_near(x, axis)))
     return sizes / _sum(sizes, axis, keepdims=True)
 
 
 def _log_softmax(x: Pair, axis: int = -1) -> Pair:
-    away, _ = _away(x, axis)
+    away = x - Pair(_near(x, axis))
     return away - _log(_sum(_exp(away), axis, keepdims=True))
 
 
@@ -238,9 +242,9 @@ RULES: Final[dict[str, Rule]] = {
     "power": _power,
     "negative": lambda x: -x,
     "square": lambda x: x * x,
-    "reciprocal": lambda x: 1 / x,
+    "reciprocal": lambda x: ONE / x,
     "sqrt": _sqrt,
-    "rsqrt": lambda x: 1 / _sqrt(x),
+    "rsqrt": lambda x: ONE / _sqrt(x),
     "exp": _exp,
     "exp2": lambda x: _exp(x * arb.const_log2()),
     "expm1": lambda x: x.turned(_EXPM1(x.value), _EXP(x.value)),
@@ -272,7 +276,7 @@ RULES: Final[dict[str, Rule]] = {
     "leaky_relu": _leaky_relu,
     "clip": _clip,
     "hard_tanh": lambda x: _clip(x, -1, 1),
-    "softsign": lambda x: x / (1 + _abs(x)),
+    "softsign": lambda x: x / (_abs(x) + ONE),
     "where": _where,
     "sum": _sum,
     "mean": _mean,

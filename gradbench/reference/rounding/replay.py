@@ -20,7 +20,17 @@ from gradbench.primitives import ARITHMETIC, VOCABULARY
 from gradbench.program import Number
 from gradbench.reference.differences import batch
 from gradbench.reference.reverse.internal_ops import INTERNAL_OPS
-from gradbench.reference.rounding.roundoff import ADDED, ALWAYS, BACKWARD, EXACT, LIMITS, SCALES, aligned, axes_of, moved
+from gradbench.reference.rounding.roundoff import (
+    ADDED,
+    ALWAYS,
+    BACKWARD,
+    EXACT,
+    LIMITS,
+    SCALES,
+    aligned,
+    axes_of,
+    moved,
+)
 
 Array = Any
 
@@ -87,7 +97,7 @@ def _cross_sizes(x1: Array, x2: Array) -> Array:
 
 
 class Replay:
-    """Rounding errors of one precision, drawn for a number of replays at a time.
+    """Rounding errors of one precision, drawn for a number of replays at a time, in `most` bits at the most.
 
     Attributes:
         unit: Half the distance from 1 to the next number, as it is replayed.
@@ -95,15 +105,15 @@ class Replay:
         ops: The primitives, for `evaluate`.
     """
 
-    def __init__(self, dtype: np.dtype[Any], generator: np.random.Generator | None) -> None:
-        self.digits = min(DIGITS[dtype.name], VIRTUAL)
+    def __init__(self, dtype: np.dtype[Any], generator: np.random.Generator | None, most: int = VIRTUAL) -> None:
+        self.digits = min(DIGITS[dtype.name], most)
         self.unit = 2.0**-self.digits
         self.shrink = 2.0 ** (self.digits - DIGITS[dtype.name])
         self.generator = generator
         self.ratio = min(_ACCUMULATOR / self.unit, 1.0)
         limits = ml_dtypes.finfo(dtype)
         self.largest, self.tiny = float(limits.max), float(limits.tiny)
-        self.mask = np.int64(2 ** (_BITS + 1 - self.digits) - 1)
+        self.mask = np.int64(2 ** (_BITS + 1 - min(self.digits, VIRTUAL)) - 1)  # of all its bits float64 shows nothing
         self.count = 1
         self.dtype = dtype
         self.ops: dict[str, Callable[..., Any]] = {"asarray": lambda number: np.asarray([self._number(number)])}
