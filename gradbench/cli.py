@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +69,9 @@ def cli() -> None:
 @cli.command()
 @options.selecting
 @options.many(
-    "--target", "Ask these targets, a glob of them, 'all', or 'plain': each framework in its plain way, as if not given.", shell_complete=options.complete_targets
+    "--target",
+    "Ask these targets, a glob of them, 'all', or 'plain': each framework in its plain way, as if not given.",
+    shell_complete=options.complete_targets,
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
@@ -97,6 +100,8 @@ def run(folder: Path, timeout: float, device: str, at_once: int | None, **given:
     folder.mkdir(parents=True, exist_ok=True)
     if where.remark:
         click.echo(where.remark, err=True)
+    if not (given["paths"] or given["case"] or given["tag"]):
+        click.echo("the large cases are left out; '--tag large' asks them")
     from gradbench.report.terminal import Progress
 
     jobs = verify.jobs([*targets, *verify.references()], questions, where)
@@ -167,7 +172,7 @@ def list_(what: str | None, **given: Any) -> None:
             where = "; ".join(part for part in (word.domain, word.kinks and f"kink: {word.kinks}") if part)
             click.echo(f"{word.topic:15} {word.signature:70} {where}".rstrip())
         return
-    selection = options.selection(given)
+    selection = replace(options.selection(given), without=())
     for case in options.load(given["paths"]):
         if selection.chooses(case):
             tags = f"[{', '.join(case.tags)}]" if case.tags else ""

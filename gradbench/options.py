@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gradbench.registry import Entry
 
 FORMATS: Final = ("html", "csv", "junit", "coverage", "json")
+LARGE: Final = ("large",)
+"""The tag of the shipped cases that are asked only if a file, a name or a tag is."""
 DEFAULT_FORMATS: Final = FORMATS[:4]
 
 
@@ -152,7 +154,9 @@ def selection(options: dict[str, Any]) -> Selection:
         _must_be_known("operator", word, set(Operator))
     dtypes(options["dtype"])
     operators = tuple(Operator(word) for word in options["operator"])
-    return Selection(options["case"], options["tag"], operators, options["dtype"])
+    # Answers of a million numbers fill a disk quickly: nobody gets them who hasn't said so.
+    said = options["paths"] or options["case"] or options["tag"]
+    return Selection(options["case"], options["tag"], operators, options["dtype"], () if said else LARGE)
 
 
 def dtypes(words: Sequence[str]) -> tuple[str, ...]:

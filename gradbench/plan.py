@@ -37,15 +37,18 @@ rounding the input moves it by 2**-53 times the condition number, and authors wh
 
 @dataclass(frozen=True)
 class Selection:
-    """Which cases, and what to ask of them. An empty part selects everything."""
+    """Which cases, and what to ask of them. An empty part selects everything, but for cases with one of the tags `without`."""
 
     globs: Sequence[str] = ()
     tags: Sequence[str] = ()
     operators: Sequence[Operator] = ()
     dtypes: Sequence[str] = ()
+    without: Sequence[str] = ()
 
     def chooses(self, case: Case) -> bool:
         """Whether a case is meant: its name matches a glob, and it has one of the tags or is in a file of that name."""
+        if set(self.without) & set(case.tags):
+            return False
         named = not self.globs or any(fnmatch.fnmatchcase(case.name, glob) for glob in self.globs)
         words = {*case.tags, case.topic, *case.program.primitives}
         return named and (not self.tags or bool(words & set(self.tags)))

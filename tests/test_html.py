@@ -105,7 +105,17 @@ def test_no_element_carries_code_or_style_that_the_policy_would_refuse(page):
 
 def test_every_section_and_its_heading_are_there(page):
     sections = {s["id"]: s for s in page.all("section")}
-    assert set(sections) == {"overview", "cases", "rows", "case", "agreement", "accuracy", "time", "coverage", "conventions"}
+    assert set(sections) == {
+        "overview",
+        "cases",
+        "rows",
+        "case",
+        "agreement",
+        "accuracy",
+        "time",
+        "coverage",
+        "conventions",
+    }
     identifiers = [a["id"] for _, a in page.tags if "id" in a]
     assert len(identifiers) == len(set(identifiers))
     assert page.all("html")[0]["lang"] == "en"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradbench import document
+from gradbench import catalogue, document
 from gradbench.case_reader import read
 from gradbench.errors import NothingToRun
 from gradbench.plan import Selection, direction, plan
@@ -20,6 +20,18 @@ def questions(body: str, selection: Selection = EVERYTHING, function: str = "x**
 
 def ids(found) -> list[str]:
     return [q.query.id for q in found]
+
+
+def test_cases_with_a_tag_may_be_left_out():
+    from gradbench.options import selection
+
+    nothing = {"paths": (), "case": (), "tag": (), "operator": (), "dtype": ()}
+    assert list(selection(nothing).without) == ["large"]
+    for said in ({"tag": ("large",)}, {"case": ("large-*",)}, {"paths": ("cases",)}):
+        assert list(selection({**nothing, **said}).without) == []
+    (one,) = [c for c in catalogue.load([catalogue.shipped()]) if c.name == "large-sine"]
+    assert not selection(nothing).chooses(one)
+    assert selection({**nothing, "tag": ("large",)}).chooses(one)
 
 
 def test_a_scalar_function_is_asked_for_value_gradient_and_hessian_in_two_formats():

@@ -123,7 +123,7 @@ def truth_text(truth: Truth) -> str:
     return f"{shape}|{' '.join(words)}"
 
 
-def _right(kind: str, ends: list[float], choices: Mapping[int, tuple[float, ...]], index: int) -> str:
+def _right(kind: str, ends: list[float], choices: Mapping[int, tuple[complex, ...]], index: int) -> str:
     if kind == "number":
         return entry(ends[0], "float64")
     if kind == "set":

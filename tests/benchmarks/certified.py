@@ -108,7 +108,7 @@ def ratio(function: Function, n: int) -> None:
 
     answers: list[bool] = []
     warm(torch)
-    first, times = seconds(certify), max(1, 1000 // n)
+    first, times = seconds(certify), max(1, 3000 // n)
     pairs: list[tuple[float, float]] = []
     start = time.process_time()
     while len(pairs) < (15 if n <= 5000 else 3) and (not pairs or time.process_time() - start < ENOUGH):

@@ -23,12 +23,11 @@ from gradbench.reference.balls.enclosure_linalg import (
     determinant,
     eigenvalues,
     inverse,
-    matrix,
     product,
     stacked,
     symmetric,
 )
-from gradbench.reference.balls.lift import Balls, balls, boxed, filled, lift, zeros
+from gradbench.reference.balls.lift import Balls, balls, boxed, filled, lift, matrix, zeros
 
 arb: Final = flint.arb
 _BOTH_SIGNS: Final = arb(0, 1)

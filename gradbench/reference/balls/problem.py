@@ -106,13 +106,19 @@ class Passes:
         found = {self.program.names[i] for i in matrices - {ref.index for ref in others}}
         return frozenset(found.difference(self.inputs))
 
+    def place(self, ref: Ref, program: Program) -> int:
+        """Where an entry of the function is in the program of a derivative, which has more names."""
+        names = len(self.program.names)
+        return ref.index if ref.index < names else ref.index + len(program.names) - names
+
     def sweep(self, which: str = "program") -> Sweep:
         """A new sweep over the function, or over one of the others by its name."""
         if which not in self._routes:
             program = getattr(self, which)
             # The reverse pass of the reverse pass starts with the nodes of that; the others with the function's.
             forward = len((self.reverse if which == "twice" else self.program).nodes)
-            self._routes[which] = Route(program, self.inputs, forward)
+            kept = {self.place(ref, program) for ref in references(self.program.output)}
+            self._routes[which] = Route(program, self.inputs, forward, kept)
         return Sweep(self._routes[which])
 
 
@@ -183,9 +189,9 @@ class Problem:
 
     def output(self, sweep: Sweep) -> Balls:
         """The function itself, out of a sweep over it or over one of its derivatives, which all start with its nodes."""
-        argument, names = self.program.output, len(self.program.names)
-        if isinstance(argument, Ref) and argument.index >= names:
-            return lift(sweep.entries[argument.index + len(sweep.program.names) - names])
+        argument = self.program.output
+        if isinstance(argument, Ref):
+            return lift(sweep.entries[self.passes.place(argument, sweep.program)])
         return lift(resolve(argument, sweep.entries, lift))
 
     def pullback(self, cotangent: Balls, *, ones: bool = False) -> tuple[Vector, Sweep]:
@@ -201,7 +207,8 @@ class Problem:
             cotangent = zeros(self.shape)
             cotangent[index] = arb(1)
             seed = {self.passes.seed: cotangent}
-            back = sweep.again(seed, self.deadline) if row else sweep.run({**self.values, **seed}, self.deadline)
+            values = {**self.values, **seed}
+            back = sweep.again(seed, self.deadline) if row else sweep.run(values, self.deadline, whole=True)
             for name in self.inputs:
                 found[name][index] = back[name][()]
         return found, sweep
@@ -216,7 +223,7 @@ class Problem:
         names = cotangents(self.passes.reverse, program)
         return dict(zip(names, (tangents[key] for key, _ in self.passes.reverse.outputs), strict=True))
 
-    def curvature(self, tangents: Vector) -> tuple[Vector, Sweep]:
+    def curvature(self, tangents: Vector, *, whole: bool = False) -> tuple[Vector, Sweep]:
         """The Hessian times the tangents, for a function with one number as its answer."""
         sweep = self.passes.sweep("twice")
         values = {
@@ -224,7 +231,7 @@ class Problem:
             self.passes.seed: filled(self.shape, 1),
             **self._tangents(self.passes.twice, tangents),
         }
-        return sweep.run(values, self.deadline), sweep
+        return sweep.run(values, self.deadline, whole=whole), sweep
 
     def hessian(self) -> tuple[Vector, Sweep]:
         """Column by column; arrays of shape a + b under each pair of names."""
@@ -235,7 +242,7 @@ class Problem:
         for name, index in self.units():
             tangents = self.unit(name, index)
             if sweep is None:
-                column, sweep = self.curvature(tangents)
+                column, sweep = self.curvature(tangents, whole=True)
             else:
                 column = sweep.again(self._tangents(self.passes.twice, tangents), self.deadline)
             for other in self.inputs:

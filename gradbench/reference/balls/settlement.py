@@ -73,7 +73,7 @@ class Settlement:
     @property
     def is_light(self) -> bool:
         """Whether a check may take the time of a Python object for each step."""
-        return self.problem.passes.work <= LIGHT
+        return bool(self.problem.passes.work <= LIGHT)
 
     def check(self) -> None:
         """Compares the last answer with that of the other rule set, at the same precision.

@@ -8,6 +8,7 @@ between steps.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from gradbench.record import Status
 from gradbench.reference.balls import enclosure, enclosure_internal
 from gradbench.reference.balls.edge import BOUNDS, CARRIES, EDGES, OPEN
 from gradbench.reference.balls.lift import TRUE, Balls, blurred, boxed, finite, lift, settled
+from gradbench.reference.lifetime import spent
 from gradbench.reference.reverse.internal import INTERNAL
 
 FORWARD: Final[dict[str, Callable[..., Any]]] = {**enclosure.OPS, **enclosure_internal.OPS}
@@ -107,6 +109,7 @@ class _Step:
         moving: Whether it depends on an input.
         has_condition: Whether an argument may be a condition.
         has_edge: Whether it may stand at an edge.
+        spent: The entries that nothing needs after it.
     """
 
     primitive: str
@@ -115,6 +118,7 @@ class _Step:
     moving: bool
     has_condition: bool
     has_edge: bool
+    spent: tuple[int, ...]
 
 
 class Route:
@@ -126,13 +130,16 @@ class Route:
         steps: Its nodes.
     """
 
-    def __init__(self, program: Program, inputs: Collection[str], forward: int | None = None) -> None:
+    def __init__(
+        self, program: Program, inputs: Collection[str], forward: int | None = None, kept: Collection[int] = ()
+    ) -> None:
+        """`kept` are entries that are wanted after a run, beside the outputs."""
         self.program = program
         self.forward = len(program.nodes) if forward is None else forward
         moving, conditions = self.reached(inputs), self._conditions()
         self.steps = [
-            _step(node, i in moving, any(ref.index in conditions for ref in references(node.arguments)))
-            for i, node in enumerate(program.nodes, len(program.names))
+            _step(node, i in moving, any(ref.index in conditions for ref in references(node.arguments)), gone)
+            for i, (node, gone) in enumerate(zip(program.nodes, spent(program, kept), strict=True), len(program.names))
         ]
 
     def reached(self, names: Collection[str]) -> set[int]:
@@ -153,11 +160,11 @@ class Route:
         return found
 
 
-def _step(node: Node, moving: bool, has_condition: bool) -> _Step:
+def _step(node: Node, moving: bool, has_condition: bool, gone: tuple[int, ...]) -> _Step:
     name = node.primitive
     arguments = tuple(_prepared(a, bare=name == "power") for a in node.arguments)
     has_edge = name in EDGES or name in BOUNDS or (has_condition and name not in CARRIES)
-    return _Step(name, arguments, dict(node.statics), moving, has_condition, has_edge)
+    return _Step(name, arguments, dict(node.statics), moving, has_condition, has_edge, gone)
 
 
 def _prepared(argument: Argument, *, bare: bool) -> Any:
@@ -183,29 +190,45 @@ class Sweep:
         self.edges: dict[str, int] = {}
         self.hulls = False
         self.entries: list[Any] = []
+        self._values: Mapping[str, Any] | None = None
 
     @property
     def program(self) -> Program:
         """What is run."""
         return self.route.program
 
-    def run(self, values: Mapping[str, Any], deadline: Deadline) -> dict[str, Balls]:
+    def run(self, values: Mapping[str, Any], deadline: Deadline, *, whole: bool = False) -> dict[str, Balls]:
         """What the program returns, by key.
+
+        Args:
+            values: For each of its names.
+            deadline: When to stop.
+            whole: Whether all entries are wanted afterwards, and not those alone that the route keeps.
 
         Raises:
             TimeUp: The deadline passed on the way.
         """
         self.edges, self.hulls = {}, False
-        self.entries = [values[name] for name in self.program.names]
+        self._values = None if whole else values
+        entries = self.entries = [values[name] for name in self.program.names]
         clock, last = time.perf_counter, deadline.moment
         for i, step in enumerate(self.route.steps):
             if clock() > last:
                 raise TimeUp
-            self.entries.append(self._run(i, step))
+            entries.append(self._run(i, step))
+            if not whole:
+                for place in step.spent:
+                    entries[place] = None
         return self._outputs()
 
+    def whole(self) -> list[Any]:
+        """All entries of the last run; what was forgotten is found again."""
+        if self._values is not None:
+            self.run(self._values, Deadline(math.inf), whole=True)
+        return self.entries
+
     def again(self, values: Mapping[str, Any], deadline: Deadline) -> dict[str, Balls]:
-        """The same with other values for some names; what doesn't depend on them is kept from the run before.
+        """The same with other values for some names; what doesn't depend on them is kept from the run before, a whole one.
 
         Raises:
             TimeUp: The deadline passed on the way.
@@ -264,12 +287,12 @@ def blame(sweep: Sweep, count: int) -> Status:
     Looked at are the steps that made something infinite of finite arguments: at exact ones that is how it is, and so
     it is if both ends of each ball give the same.
     """
-    base = len(sweep.program.names)
+    base, entries = len(sweep.program.names), sweep.whole()
     for i, node in enumerate(sweep.program.nodes[:count], base):
-        found = sweep.entries[i]
+        found = entries[i]
         if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or _all_finite(found):
             continue
-        arguments = [resolve(a, sweep.entries, _LIFT) for a in node.arguments]
+        arguments = [resolve(a, entries, _LIFT) for a in node.arguments]
         flat = [lift(part) for a in arguments for part in (a if isinstance(a, list) else [a])]
         if not all(_all_finite(a) for a in flat):
             continue

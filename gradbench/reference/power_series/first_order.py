@@ -17,6 +17,7 @@ import numpy as np
 from gradbench.primitives import ARITHMETIC
 from gradbench.program import ITEM, Argument, Literal, Node, Program, Ref
 from gradbench.reference.balls.lift import Balls, finite, is_factor, lift
+from gradbench.reference.lifetime import spent
 from gradbench.reference.power_series import series
 from gradbench.reference.power_series.pair import Pair
 from gradbench.reference.power_series.pair_rules import RULES
@@ -122,7 +123,7 @@ class FirstOrder:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._steps = [_step(node) for node in program.nodes]
+        self._steps = [(*_step(node), gone) for node, gone in zip(program.nodes, spent(program), strict=True)]
         self._output = _prepared(program.output, Pair)
 
     @property
@@ -143,10 +144,13 @@ class FirstOrder:
             Unsupported: There is no series rule for this.
         """
         entries: list[Any] = [_named(values[name], direction.get(name)) for name in self.program.names]
-        for primitive, arguments, statics in self._steps:
+        for primitive, arguments, statics, gone in self._steps:
             tick()
             given = [entries[a] if type(a) is int else _found(a, entries) for a in arguments]
             entries.append(given[0][statics["index"]] if primitive == ITEM else OPS[primitive](*given, **statics))
+            del given
+            for place in gone:
+                entries[place] = None
         found = _found(self._output, entries)
         if not isinstance(found, Pair):
             found = Pair(lift(found))

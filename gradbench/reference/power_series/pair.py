@@ -51,14 +51,15 @@ class Pair:
             return Pair(self.value + other, self.slope)
         found = Pair(self.value + other.value)
         if self.slope is None or other.slope is None:
-            one = other.slope if self.slope is None else self.slope
+            one: Any = other.slope if self.slope is None else self.slope
             same = one is None or one.shape == found.value.shape
             found.slope = one if same else np.broadcast_to(one, found.value.shape)
             return found
         return Pair(found.value, self.slope + other.slope)
 
     def __radd__(self, other: Any) -> Pair:
-        return self + other
+        found: Pair = self + other
+        return found
 
     def __neg__(self) -> Pair:
         return self.mapped(lambda x: x * _MINUS)  # faster than arb's own
@@ -73,7 +74,8 @@ class Pair:
         return Pair(self.value - other.value, self.slope - other.slope)
 
     def __rsub__(self, other: Any) -> Pair:
-        return -self + other
+        found: Pair = -self + other
+        return found
 
     def __mul__(self, other: Any) -> Pair:
         if type(other) is not Pair:
@@ -85,7 +87,8 @@ class Pair:
         return Pair(value, one if other.slope is None else one + self.value * other.slope)
 
     def __rmul__(self, other: Any) -> Pair:
-        return self * other
+        found: Pair = self * other
+        return found
 
     def __truediv__(self, other: Any) -> Pair:
         if type(other) is not Pair:

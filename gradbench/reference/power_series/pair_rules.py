@@ -97,7 +97,8 @@ _erfc: Final = _by_flint("erfc")
 
 
 def _expit(x: Pair) -> Pair:
-    return ONE / (_exp(-x) + ONE)
+    found: Pair = ONE / (_exp(-x) + ONE)
+    return found
 
 
 def _softplus(x: Pair) -> Pair:
@@ -105,7 +106,8 @@ def _softplus(x: Pair) -> Pair:
 
 
 def _ndtr(x: Pair) -> Pair:
-    return _erfc(x * (-1 / arb(2).sqrt())) / TWO
+    found: Pair = _erfc(x * (-1 / arb(2).sqrt())) / TWO
+    return found
 
 
 def _power(x: Pair, exponent: Any) -> Pair:
@@ -186,17 +188,20 @@ def _sum(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
     axes = None if axis is None and x.value.ndim == 1 else _axes(x, axis)
     if not x.value.size or axes == ():
         raise Undecided("sum")
-    return x.mapped(lambda entries: np.add.reduce(entries, axis=axes, keepdims=keepdims))
+    add: Any = np.add.reduce  # its overloads know no arrays of objects
+    return x.mapped(lambda entries: add(entries, axis=axes, keepdims=keepdims))
 
 
 def _mean(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
-    return _sum(x, axis, keepdims) / math.prod(x.value.shape[a] for a in _axes(x, axis))
+    found: Pair = _sum(x, axis, keepdims) / math.prod(x.value.shape[a] for a in _axes(x, axis))
+    return found
 
 
 def _var(x: Pair, axis: Axes = None, correction: float = 0, keepdims: bool = False) -> Pair:
     count = math.prod(x.value.shape[a] for a in _axes(x, axis))
     away = x - _mean(x, axis, keepdims=True)
-    return _sum(away * away, axis, keepdims) / (arb(count) - arb(correction))
+    found: Pair = _sum(away * away, axis, keepdims) / (arb(count) - arb(correction))
+    return found
 
 
 def _norm(x: Pair, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Pair:
@@ -216,12 +221,10 @@ def _near(x: Pair, axis: Axes) -> Balls:
 def _logsumexp(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
     """Its slope is the mean of the slopes, weighted by the exponentials."""
     near = _near(x, axis)
-    powers = Pair(_EXP(x.value - near))
-    total = _sum(powers, axis, keepdims=True)
-    value = _LOG(total.value) + near
-    slope = None if x.slope is None else _sum(powers * Pair(x.slope), axis, keepdims=True).value / total.value
-    found = Pair(value, slope)
-    return found if keepdims else found.mapped(lambda entries: np.squeeze(entries, _axes(x, axis)))
+    powers = _EXP(x.value - near)
+    total = _sum(Pair(powers), axis, keepdims).value
+    value = _LOG(total) + near.reshape(total.shape)
+    return Pair(value, None if x.slope is None else _sum(Pair(powers * x.slope), axis, keepdims).value / total)
 
 
 def _softmax(x: Pair, axis: int = -1) -> Pair:
