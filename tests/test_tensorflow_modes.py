@@ -239,7 +239,7 @@ def seconds():
                 yield mode, name
 
 
-@pytest.mark.parametrize(("mode", "name"), seconds())
+@pytest.mark.parametrize(("mode", "name"), list(seconds()))
 def test_the_second_derivatives_are_those_known(adapters, mode, name):
     adapter, known = adapters[mode], KNOWN[name]
     f, x = posed(adapter, known.text, known.inputs, known.constants)
