@@ -45,7 +45,8 @@ def crosscheck(verdicts: Iterable[Verdict], vote: bool = True) -> list[Clash]:
     for members in by_query.values():
         found.extend(modes(members))
         if vote:
-            found.extend(_alone([v for v in members if v.record.outcome is Outcome.ANSWERED]))
+            answers = [verdict for verdict in members if verdict.record.outcome is Outcome.ANSWERED]
+            found.extend(_alone(answers) if answers else ())
     return found
 
 

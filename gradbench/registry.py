@@ -62,6 +62,26 @@ class Entry:
 
 
 _GPU: Final = ("cpu", "cuda")
+
+
+def _composed(framework: str, module: str, devices: tuple[str, ...] = ("cpu",)) -> tuple[Entry, ...]:
+    """The three orders of composing two derivatives, each a class of the module and asked for second ones alone."""
+    classes = {word: "".join(part.title() for part in word.split("-")) for word in _COMPOSITIONS}
+    return tuple(
+        Entry(
+            f"{framework}:{word}",
+            f"gradbench.adapters.{module}:{name}",
+            framework,
+            framework,
+            devices,
+            operators=_SECOND,
+        )
+        for word, name in classes.items()
+    )
+
+
+_COMPOSITIONS: Final = ("forward-over-reverse", "reverse-over-forward", "reverse-over-reverse")
+_SECOND: Final = ("hvp", "hessian")
 _TABLE: Final = (
     Entry("torch", "gradbench.adapters.torch:Torch", "torch", "torch", _GPU),
     Entry("torch:func", "gradbench.adapters.torch_func:Func", "torch", "torch", _GPU),
@@ -69,30 +89,7 @@ _TABLE: Final = (
     Entry("torch:vmap", "gradbench.adapters.torch_vmap:Vmap", "torch", "torch", _GPU),
     # Compiling takes a second or two for each function, dtype and derivative.
     Entry("torch:compile", "gradbench.adapters.torch_compile:Compile", "torch", "torch", _GPU),
-    Entry(
-        "torch:forward-over-reverse",
-        "gradbench.adapters.torch_func:ForwardOverReverse",
-        "torch",
-        "torch",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "torch:reverse-over-forward",
-        "gradbench.adapters.torch_func:ReverseOverForward",
-        "torch",
-        "torch",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "torch:reverse-over-reverse",
-        "gradbench.adapters.torch_func:ReverseOverReverse",
-        "torch",
-        "torch",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
+    *_composed("torch", "torch_func", _GPU),
     Entry("tensorflow", "gradbench.adapters.tensorflow:TensorFlow", "tensorflow", "tensorflow", _GPU),
     Entry("tensorflow:function", "gradbench.adapters.tensorflow_traced:Traced", "tensorflow", "tensorflow", _GPU),
     Entry("tensorflow:xla", "gradbench.adapters.tensorflow_traced:XLA", "tensorflow", "tensorflow", _GPU),
@@ -101,82 +98,16 @@ _TABLE: Final = (
     Entry(
         "tensorflow:persistent", "gradbench.adapters.tensorflow_persistent:Persistent", "tensorflow", "tensorflow", _GPU
     ),
-    Entry(
-        "tensorflow:forward-over-reverse",
-        "gradbench.adapters.tensorflow_composed:ForwardOverReverse",
-        "tensorflow",
-        "tensorflow",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "tensorflow:reverse-over-forward",
-        "gradbench.adapters.tensorflow_composed:ReverseOverForward",
-        "tensorflow",
-        "tensorflow",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "tensorflow:reverse-over-reverse",
-        "gradbench.adapters.tensorflow_composed:ReverseOverReverse",
-        "tensorflow",
-        "tensorflow",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
+    *_composed("tensorflow", "tensorflow_composed", _GPU),
     Entry("jax", "gradbench.adapters.jax:Jax", "jax", "jax", _GPU),
     Entry("jax:jit", "gradbench.adapters.jax_modes:Jit", "jax", "jax", _GPU),
     Entry("jax:forward", "gradbench.adapters.jax_modes:Forward", "jax", "jax", _GPU),
     Entry("jax:vmap", "gradbench.adapters.jax_modes:Vmap", "jax", "jax", _GPU),
     Entry("jax:linearize", "gradbench.adapters.jax_modes:Linearize", "jax", "jax", _GPU),
-    Entry(
-        "jax:forward-over-reverse",
-        "gradbench.adapters.jax_compositions:ForwardOverReverse",
-        "jax",
-        "jax",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "jax:reverse-over-forward",
-        "gradbench.adapters.jax_compositions:ReverseOverForward",
-        "jax",
-        "jax",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "jax:reverse-over-reverse",
-        "gradbench.adapters.jax_compositions:ReverseOverReverse",
-        "jax",
-        "jax",
-        _GPU,
-        operators=("hvp", "hessian"),
-    ),
+    *_composed("jax", "jax_compositions", _GPU),
     Entry("autograd", "gradbench.adapters.autograd:Autograd", "autograd", "autograd"),
     Entry("autograd:forward", "gradbench.adapters.autograd_modes:Forward", "autograd", "autograd"),
-    Entry(
-        "autograd:forward-over-reverse",
-        "gradbench.adapters.autograd_modes:ForwardOverReverse",
-        "autograd",
-        "autograd",
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "autograd:reverse-over-forward",
-        "gradbench.adapters.autograd_modes:ReverseOverForward",
-        "autograd",
-        "autograd",
-        operators=("hvp", "hessian"),
-    ),
-    Entry(
-        "autograd:reverse-over-reverse",
-        "gradbench.adapters.autograd_modes:ReverseOverReverse",
-        "autograd",
-        "autograd",
-        operators=("hvp", "hessian"),
-    ),
+    *_composed("autograd", "autograd_modes"),
     Entry("sympy", "gradbench.adapters.sympy:SymPy", "sympy", "sympy"),
     Entry("manual", "gradbench.adapters.manual:Manual", by_hand=True),
     Entry("dual", "gradbench.adapters.dual:DualNumbers"),

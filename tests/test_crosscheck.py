@@ -189,3 +189,8 @@ def test_difference_quotients_are_no_ways_of_using_one_framework():
     q = asked()
     records = [said(q, "finite-difference:forward", x=[2, 4.1]), said(q, "finite-difference:central", x=[2, 4])]
     assert "modes" not in [law for law, _ in both(q, [2, 4], *records)]
+
+
+def test_a_query_that_everybody_raises_at_breaks_no_law():
+    q = asked()
+    assert both(q, [2, 4], raising(q, "torch"), raising(q, "jax")) == []
