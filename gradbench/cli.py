@@ -144,7 +144,7 @@ def report(records: tuple[Path, ...], folder: Path, **given: Any) -> int:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The record file to write.")
 def merge(records: tuple[Path, ...], output: Path) -> None:
     """Join record files of several sessions, versions or machines into one."""
-    from gradbench.record import write
+    from gradbench.journal import write
 
     done = _read(records)
     write(output, done)
@@ -298,13 +298,13 @@ def completion(shell: str) -> None:
 
 
 def _read(paths: Sequence[Path]) -> Run:
-    from gradbench import record
+    from gradbench import journal
 
-    runs = [record.read(path) for path in paths]
+    runs = [journal.read(path) for path in paths]
     for path, one in zip(paths, runs, strict=True):
         if not one.complete:
             click.echo(f"{path}: truncated: no footer after {len(one.records)} whole records", err=True)
-    return runs[0] if len(runs) == 1 else record.merge(runs)
+    return runs[0] if len(runs) == 1 else journal.merge(runs)
 
 
 def _verdicts(done: Run, own: dict[str, Any]) -> list[Verdict]:

@@ -16,9 +16,10 @@ from typing import Any
 
 from gradbench import __version__, registry, runner
 from gradbench.device import Device
+from gradbench.journal import Writer, read
 from gradbench.oracle import LADDER, REFERENCES
 from gradbench.query import Operator, Question
-from gradbench.record import Outcome, Record, Run, Status, Target, Writer, read
+from gradbench.record import Outcome, Record, Run, Status, Target
 from gradbench.registry import Entry
 
 Watch = Callable[[Target | Record], None]

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import runs
 
+from gradbench.journal import merge
 from gradbench.judge import Verdict, judge
 from gradbench.query import Operator, Stated
-from gradbench.record import Record, Run, Target, merge
+from gradbench.record import Record, Run, Target
 from gradbench.report import data, figures, html, words
 from gradbench.report.agreement import agreement
 from gradbench.report.columns import columns

@@ -281,7 +281,7 @@ def test_one_failing_part_fails_the_record_and_the_worst_is_shown():
 
 
 def test_judging_needs_the_record_file_alone(tmp_path):
-    from gradbench.record import read, write
+    from gradbench.journal import read, write
 
     target = Target("torch", versions={"torch": "2"})
     record = Record("q", Outcome.ANSWERED, {"x": np.array(2.0)}).of(target)

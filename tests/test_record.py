@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbench import record
 from gradbench.errors import BadRecord
+from gradbench.journal import Writer, merge, read, write
 from gradbench.query import Operator, Query, Question, Stated
-from gradbench.record import Outcome, Record, Run, Target, Writer, merge, read, write
+from gradbench.record import Outcome, Record, Run, Target
 
 QUERY = Query("q", "x * k", {"x": np.array([1.5, -0.0])}, {"k": np.array([2])}, Operator.JACOBIAN, "float64")
 STATED = Stated(np.zeros(2), np.ones(2), np.zeros(2), {0: (0.5, np.inf)}, {1: "undefined"})
@@ -172,4 +172,4 @@ def test_an_unknown_status_is_refused():
     value = RECORD.to_json()
     value["status"]["x"]["words"] = "splendid"
     with pytest.raises(ValueError, match="splendid"):
-        record.Record.from_json(value)
+        Record.from_json(value)
