@@ -8,7 +8,7 @@ and arrays of its own kind. Importing an adapter's module imports its framework,
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -35,6 +35,11 @@ class Adapter(Protocol):
     - ``hvp(f, x, tangents) -> {name: x}``
     - ``hessian(f, x) -> {"a,b": a + b}``
     - ``partial(f, x, orders) -> y``
+
+    Integers and truth values are held where they are: then f is a function of the other inputs alone, and x has these
+    alone. What the framework says of a derivative by them is a convention, and is asked for as an answer is: the operator
+    itself, of f as a function of one such input, where ``x`` is its array as it is. Where users ask otherwise, the adapter
+    says how: ``by_discrete(operator, f, x, direction) -> {name: anything}``, the operator being a name.
 
     ``remarks(f, x) -> {name: text}`` may say something about the derivative by an input that is no array, as a formula.
     ``make_room()`` may let go of what is kept for earlier functions; it is called before a new one comes, and isn't timed.
@@ -90,8 +95,11 @@ class Function:
         program: What it computes.
         ops: The adapter's, and under ``"asarray"`` how a number of the text becomes an array.
         inputs: The names it is called with, in order.
-        constants: Native arrays, by name.
+        constants: Native arrays, by name; those held are among them.
         rules: Derivatives written by hand, by operator; only for the target `manual`.
+        whole: The function of all inputs, where some of them are held. That is the object that stays the same for every
+            point, and the key for what is kept.
+        held: Their arrays, by name: arguments of whatever is compiled, as the others are.
     """
 
     program: Program
@@ -99,6 +107,21 @@ class Function:
     inputs: tuple[str, ...]
     constants: Arrays
     rules: Mapping[str, Program] = field(default_factory=dict)
+    whole: Function | None = None
+    held: Arrays = field(default_factory=dict)
+
+    @property
+    def kept_by(self) -> Function:
+        """The object by which to keep what is made of it: itself, or the whole function."""
+        return self if self.whole is None else self.whole
+
+    def holding(self, arrays: Arrays) -> Function:
+        """The same with some inputs held, as a function of the others."""
+        if not arrays:
+            return self
+        left = tuple(name for name in self.inputs if name not in arrays)
+        constants = {**self.constants, **arrays}
+        return replace(self, inputs=left, constants=constants, whole=self, held=dict(arrays))
 
     def __call__(self, *arrays: Native) -> Native:
         """What the function is at the inputs."""

@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from gradbench.document import Entries, Items, Leaf, Tree
-from gradbench.errors import LanguageError, Mistake, Place, caret, suggestion
+from gradbench.errors import LanguageError, Mistake, Mistakes, Place, caret, suggestion
 from gradbench.exact import number
 from gradbench.query import Array
+from gradbench.stated import underivable
+
+LARGEST: Final = 2**53
+"""Whole numbers from there on can't be written in a case: they are read as float64."""
+
+
+MAX_MISTAKES: Final = 100
+"""Nobody reads more; and each may quote a line of the file."""
+MAX_ENTRIES: Final = 2**23
+"""The most numbers in all arrays of a file together that are drawn, or stated by one number for all: 64 MiB of them."""
 
 
 class Stop(Exception):  # it is always caught
@@ -24,13 +34,29 @@ class Parts:
 
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
+        self.discrete: dict[str, str] = {}  # of the case being read, the kind of each input without a derivative by it
+        self.entries_left = MAX_ENTRIES
 
     # What every part needs
 
     def wrong(self, place: Place, wrong: str, right: str = "", excerpt: str = "") -> Stop:
-        """Notes a mistake and returns what to raise."""
+        """Notes a mistake and returns what to raise.
+
+        Raises:
+            Mistakes: There are enough of them.
+        """
         self.mistakes.append(Mistake(place, wrong, right, excerpt))
+        if len(self.mistakes) >= MAX_MISTAKES:
+            raise Mistakes(self.mistakes)
         return Stop()
+
+    def room(self, place: Place, count: int) -> None:
+        """Takes account of an array that is not written out. Raises if the file makes too many numbers of too few words."""
+        self.entries_left -= count
+        if self.entries_left < 0:
+            raise self.wrong(
+                place, f"more than {MAX_ENTRIES} numbers in the arrays of this file", "smaller ones, or fewer"
+            )
 
     def language(self, leaf: Leaf, error: LanguageError) -> Stop:
         """A mistake within a text, with a caret under the column."""
@@ -48,6 +74,12 @@ class Parts:
         if missing:
             raise self.wrong(tree.place, f"{what} lacks {', '.join(map(repr, missing))}")
         return tree
+
+    def derivable(self, place: Place, name: str, inputs: Iterable[str]) -> None:
+        """Raises if there is no derivative by one of the inputs."""
+        if name in self.discrete:
+            others = [other for other in inputs if other not in self.discrete]
+            raise self.wrong(place, *underivable(name, self.discrete[name], others))
 
     def text(self, tree: Tree | None, what: str) -> str:
         """A text; an empty one where there is none."""
@@ -98,6 +130,17 @@ class Parts:
             raise self.wrong(tree.place, f"the shape {list(array.shape)}", f"it must be {right}")
         return array, exact
 
+    def whole(self, tree: Tree, array: Array, kind: str, what: str) -> Array:
+        """An array of integers or truth values, if it is one."""
+        if not array.size:
+            return array.astype(bool if kind == "boolean" else np.int64)
+        if kind == "boolean" and array.dtype == bool:
+            return array
+        if kind == "integer" and is_whole(array):
+            return array.astype(np.int64)
+        right = "true or false" if kind == "boolean" else "numbers without a fraction, below 2**53"
+        raise self.wrong(tree.place, f"{what}, and these values are not", right)
+
     def number(self, leaf: Leaf) -> tuple[Any, bool]:
         """A number, and whether float64 holds exactly what was written."""
         if leaf.quoted is False and isinstance(leaf.value, bool):
@@ -107,6 +150,11 @@ class Parts:
         except LanguageError as error:
             raise self.language(leaf, error) from None
         return value, is_exact(leaf.text, value)
+
+
+def is_whole(array: Array) -> bool:
+    """Whether every entry is a whole number, and one that can be told from the next."""
+    return array.dtype.kind == "f" and bool((np.abs(array) < LARGEST).all() and (array == np.floor(array)).all())
 
 
 def is_exact(text: str, value: Any) -> bool:

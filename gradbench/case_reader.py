@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -10,19 +11,23 @@ import numpy as np
 
 from gradbench import schema
 from gradbench.case import Case, Point
-from gradbench.case_parts import Parts, Stop
+from gradbench.case_parts import Parts, Stop, is_whole
 from gradbench.document import Entries, Items, Leaf, Tree
 from gradbench.errors import LanguageError, Mistakes, Place, caret, suggestion
 from gradbench.language import parse, parse_rule
 from gradbench.points import Drawer
 from gradbench.program import Program
 from gradbench.query import Array, Operator
-from gradbench.shapes import Spec, infer, output, outputs
-from gradbench.stated import Answer, misfit
+from gradbench.shapes import MAX_RANK, MAX_SIZE, Spec, infer, output, outputs
+from gradbench.stated import Answer, misfit, motionless
 from gradbench.stated import Reader as StatedReader
 
 MAX_POINTS: Final = 10_000
 """The most points one case may have."""
+MAX_PARTIALS: Final = 100
+MAX_POINTS_OF_FILE: Final = 5 * MAX_POINTS
+CODE: Final = frozenset({"python", "implementations"})
+"""Keys under which a case would name code; there is none that a case file can make anybody run."""
 
 
 def read(tree: Tree) -> list[Case]:
@@ -39,6 +44,8 @@ def read(tree: Tree) -> list[Case]:
 
 
 class _Reader(Parts):
+    points_left = MAX_POINTS_OF_FILE
+
     # Files and cases
 
     def cases(self, tree: Tree) -> Iterator[Case]:
@@ -58,12 +65,16 @@ class _Reader(Parts):
                 yield case
 
     def case(self, tree: Tree) -> Case:
+        keys = tree.keys if isinstance(tree, Entries) else {}
+        for key in sorted(CODE & keys.keys()):
+            right = "write the function in the language of cases, or ask for a target of your own on the command line"
+            raise self.wrong(keys[key], f"{key!r}: a case can't name code to run", right)
         found = self.entries(tree, "a case", schema.CASE, ["name", "inputs", "function", "points"]).parts
         name = self.text(found["name"], "name")
         if not schema.NAME.fullmatch(name):
             self.wrong(found["name"].place, f"the name {name!r}", "letters, digits and . _ - alone, as 'olah-graph'")
         inputs = self.declared(found["inputs"])
-        drawer = Drawer(self.wrong)
+        drawer = Drawer(self.wrong, self.room)
         constants = {} if "constants" not in found else self.constants(found["constants"], inputs)
         program = self.program(found["function"], {**inputs, **{k: Spec.of(a) for k, a in constants.items()}})
         case = Case(
@@ -96,6 +107,7 @@ class _Reader(Parts):
         """The shapes of the inputs; None where a point decides."""
         if not isinstance(tree, Entries) or not tree.parts:
             raise self.wrong(tree.place, "inputs must be a mapping", "as 'inputs: {x: scalar, W: [2, 3]}'")
+        self.discrete = {}
         return {name: self.shape(tree.keys[name], name, part) for name, part in tree.parts.items()}
 
     def shape(self, key: Place, name: str, tree: Tree) -> Spec | None:
@@ -105,17 +117,19 @@ class _Reader(Parts):
         if isinstance(tree, Entries):
             found = self.entries(tree, "an input", schema.INPUT, ["shape"]).parts
             word = self.text(found.get("dtype"), "dtype") or "real"
-            if word not in {"real", "complex"}:
-                self.wrong(
-                    found["dtype"].place, f"an input can't be {word!r}", "real or complex; else make it a constant"
-                )
+            if word not in schema.KINDS:
+                self.wrong(found["dtype"].place, f"an input can't be {word!r}", suggestion(word, schema.KINDS))
             kind, tree = word, found["shape"]
+            if word in schema.DISCRETE:
+                self.discrete = {**self.discrete, name: word}
         if isinstance(tree, Leaf) and tree.text in {"scalar", "any"}:
             return Spec((), kind) if tree.text == "scalar" else None
         parts = tree.parts if isinstance(tree, Items) else (tree,)
         sizes: list[Any] = [part.value if isinstance(part, Leaf) else None for part in parts]
         if isinstance(tree, Entries) or not all(type(n) is int and n >= 0 for n in sizes):
             raise self.wrong(tree.place, f"no shape for {name!r}", "scalar, a list of sizes as [2, 3], or any")
+        if len(sizes) > MAX_RANK or math.prod(sizes) > MAX_SIZE:
+            raise self.wrong(tree.place, f"{name!r} is too large", f"at most {MAX_SIZE} entries and {MAX_RANK} axes")
         return Spec(tuple(sizes), kind)
 
     def constants(self, tree: Tree, inputs: Mapping[str, Any]) -> dict[str, Array]:
@@ -136,7 +150,7 @@ class _Reader(Parts):
             parts = self.entries(tree, "a constant", schema.CONSTANT, ["values"]).parts
             kind, tree = self.text(parts.get("dtype"), "dtype") or "real", parts["values"]
         array, _ = self.array(tree, None)
-        if kind == "integer" and array.dtype.kind == "f" and (array == np.floor(array)).all():
+        if kind == "integer" and is_whole(array):
             return array.astype(np.int64)
         if kind not in {"real", "complex", "integer", "boolean"} or (kind == "boolean") != (array.dtype == bool):
             if array.dtype == bool and kind == "real":
@@ -165,6 +179,9 @@ class _Reader(Parts):
                     places = [(x, dict(constants), True) for x in read(entries.parts[ways[0]], inputs)]
                 if len(found) + len(places) > MAX_POINTS:
                     raise self.wrong(part.place, f"more than {MAX_POINTS} points", "fewer")
+                self.points_left -= len(places)
+                if self.points_left < 0:
+                    raise self.wrong(part.place, f"more than {MAX_POINTS_OF_FILE} points in this file", "several files")
                 for x, k, exact in places:
                     point = Point(len(found) + 1, part.place, x, k, exact, ())
                     answers = self.answers(entries, case, point)
@@ -190,8 +207,14 @@ class _Reader(Parts):
                 continue
             spec = inputs[name]
             array, exact = self.array(found.parts[name], None if spec is None else spec.shape)
+            if name in self.discrete:
+                kind = self.discrete[name]
+                x[name] = self.whole(found.parts[name], array, kind, f"{name!r} is declared as {kind}")
+                every &= exact
+                continue
             if array.dtype == bool:
-                raise self.wrong(found.parts[name].place, f"{name!r} is an input and has no truth values", "a number")
+                right = f"a number, or declare it as {name}: {{shape: ..., dtype: boolean}}"
+                raise self.wrong(found.parts[name].place, f"a truth value, and {name!r} is real", right)
             if array.dtype.kind == "c" and spec is not None and spec.kind == "real":
                 right = f"declare it as {name}: {{shape: ..., dtype: complex}}"
                 raise self.wrong(found.parts[name].place, f"a complex number, and {name!r} is real", right)
@@ -206,8 +229,8 @@ class _Reader(Parts):
         except LanguageError as error:
             # The text fits no file position here: the function's own place is the one that helps.
             raise self.wrong(point.place, f"at this point, {error.wrong}", error.right, _caret(error)) from None
-        shapes = {name: array.shape for name, array in point.inputs.items()}
-        reader = StatedReader(self, shapes, {key: spec.shape for key, spec in found.items()})
+        shapes = {name: array.shape for name, array in point.inputs.items() if name not in self.discrete}
+        reader = StatedReader(self, shapes, {key: spec.shape for key, spec in found.items()}, self.discrete)
         answers: list[Answer] = []
         for operator in Operator:
             with contextlib.suppress(Stop):  # so that a mistake in one doesn't hide those in the next
@@ -232,27 +255,46 @@ class _Reader(Parts):
         for part in tree.parts if tree is not None else ():
             if isinstance(part, Entries) and list(part.parts) == ["partial"]:
                 partials.append(self.orders(part.parts["partial"], inputs))
+            elif isinstance(part, Leaf) and part.text in operators:
+                self.wrong(part.place, f"{part.text} again", "each operator once")
             elif isinstance(part, Leaf) and part.text in set(Operator) - {"partial"}:
                 operators.append(Operator(part.text))
             else:
                 name = part.text if isinstance(part, Leaf) else "this"
                 self.wrong(part.place, f"{name} is no operator", suggestion(name, Operator) + "; 'partial: {x: 2}'")
-        dtypes = []
+        if len(partials) > MAX_PARTIALS:
+            raise self.wrong(
+                found["operators"].place, f"{len(partials)} partial derivatives", f"at most {MAX_PARTIALS}"
+            )
+        dtypes: list[str] = []
         for leaf in self.words(found.get("dtypes"), "dtypes"):
             if leaf.text not in schema.DTYPES:
                 self.wrong(leaf.place, f"unknown dtype {leaf.text!r}", suggestion(leaf.text, schema.DTYPES))
+            if leaf.text in dtypes:
+                self.wrong(leaf.place, f"{leaf.text} again", "each dtype once")
             dtypes.append(leaf.text)
         return {"operators": tuple(operators), "partials": tuple(partials), "dtypes": tuple(dtypes)}
 
     def fitting(self, tree: Tree | None, case: Case, points: Iterable[Point]) -> None:
         """Notes the operators that don't fit the function at one of the points."""
+        moving = [name for name in case.inputs if name not in self.discrete]
         for part in tree.parts if isinstance(tree, Items) else ():
             for point in points:
                 if isinstance(part, Leaf) and part.text in set(Operator):
                     y = {key: spec.shape for key, spec in outputs(case.program, case.specs(point)).items()}
                     wrong, right = misfit(Operator(part.text), y), "ask for the jacobian, or a vjp"
+                    x = {name: point.inputs[name].shape for name in moving}
+                    keys = Operator(part.text).keys(x, tuple(y))
+                    if not wrong and any(math.prod(Operator(part.text).shape(key, x, y)) > MAX_SIZE for key in keys):
+                        wrong, right = (
+                            f"the {part.text} has more than {MAX_SIZE} entries",
+                            "ask for a vjp, a jvp or an hvp",
+                        )
+                    if still := motionless(Operator(part.text), moving):
+                        wrong, right = still, "ask for the value, the jacobian or a vjp"
                 else:
-                    orders = self.orders(part.parts["partial"], case.inputs) if isinstance(part, Entries) else {}
+                    partial = part.parts.get("partial") if isinstance(part, Entries) else None
+                    orders = {} if partial is None else self.orders(partial, case.inputs)
                     array = next((name for name in orders if point.inputs[name].shape), None)
                     wrong = "" if array is None else f"{array!r} is an array"
                     right = "a partial derivative is by scalars; ask for the jacobian or the hessian"
@@ -262,6 +304,8 @@ class _Reader(Parts):
 
     def orders(self, tree: Tree, inputs: Iterable[str]) -> dict[str, int]:
         """The orders of a partial derivative."""
+        for name, place in tree.keys.items() if isinstance(tree, Entries) else ():
+            self.derivable(place, name, inputs)
         found = self.entries(tree, "a partial derivative", list(inputs))
         orders: dict[str, int] = {}
         if set(found.parts) - set(inputs):
@@ -347,8 +391,10 @@ class _Reader(Parts):
         except LanguageError as error:
             raise self.language(leaf, error) from None
         keys = {key for key, _ in program.outputs}
-        expected = Operator(operator).keys(case.inputs)
+        expected = Operator(operator).keys(name for name in case.inputs if name not in self.discrete)
         unknown, missing = keys - set(expected), set(expected) - keys
+        for name in (name for key in sorted(unknown) for name in key.split(",")):
+            self.derivable(tree.place, name, case.inputs)
         if unknown:
             raise self.wrong(
                 tree.place, f"{min(unknown)!r} is no part of the {operator}", suggestion(min(unknown), expected)

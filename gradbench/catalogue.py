@@ -77,6 +77,7 @@ def files(paths: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             inside = [p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and p.is_file()]
             inside = sorted(p for p in inside if "deviations" not in p.relative_to(path).parts)
+            _check_inside(path, inside)
             if not inside:
                 raise NothingToRun(f"{path}: a folder without case files; they end in .yaml or .yml")
             found.extend(inside)
@@ -85,6 +86,19 @@ def files(paths: Iterable[Path]) -> list[Path]:
         else:
             raise Mistakes([Mistake(Place(str(path)), "no such file or folder", "the path of case files")])
     return list(dict.fromkeys(found))
+
+
+def _check_inside(folder: Path, found: Iterable[Path]) -> None:
+    """Raises if a link among the files of a folder leads out of it: a folder of cases is from whoever wrote it.
+
+    Raises:
+        Mistakes: One does.
+    """
+    home = folder.resolve()
+    wrong, right = f"a link that leads out of {folder}", "name the file itself"
+    out = [Mistake(Place(str(p)), wrong, right) for p in found if not p.resolve().is_relative_to(home)]
+    if out:
+        raise Mistakes(out)
 
 
 def _among_shipped(path: Path) -> Path:

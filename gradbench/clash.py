@@ -9,7 +9,7 @@ import numpy as np
 from gradbench.compare import Truth, tolerance
 from gradbench.conjugation import CONJUGATE
 from gradbench.judge import Verdict
-from gradbench.query import Array
+from gradbench.query import Array, Question
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,23 @@ class Clash:
         query: The query's id, or the first of two.
         targets: Who is meant.
         sentence: What was found.
+        case: Of that query.
+        where: In it, in words.
     """
 
     law: str
     query: str
     targets: tuple[str, ...]
     sentence: str
+    case: str = ""
+    where: str = ""
+
+    @classmethod
+    def at(cls, question: Question, law: str, targets: tuple[str, ...], sentence: str) -> Clash:
+        """A clash in the answers to a question."""
+        query = question.query
+        where = f"{query.operator}, {query.dtype}, point {question.point}"
+        return cls(law, query.id, targets, sentence, question.case, where)
 
 
 def allowed(verdict: Verdict, key: str) -> Array:
@@ -36,7 +47,9 @@ def allowed(verdict: Verdict, key: str) -> Array:
     truth = verdict.right(key)
     if truth is None or truth.shape != answer.shape:
         return np.full(answer.shape, np.inf)
-    return np.where(truth.kind == "number", _bound(verdict, key, truth), np.inf)
+    mirrored = verdict.convention(key) == CONJUGATE
+    bound = verdict.oracle.allowed(key, verdict.question.query.dtype, {}, mirrored=mirrored).bound
+    return bound if set(truth.counts) <= {"number"} else np.where(truth.kind == "number", bound, np.inf)
 
 
 def _bound(verdict: Verdict, key: str, truth: Truth) -> Array:

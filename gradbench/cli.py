@@ -21,8 +21,12 @@ from gradbench.errors import BadOption, CannotStart, DeviceMissing, GradbenchErr
 from gradbench.options import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
-    from gradbench.judge import Verdict
-    from gradbench.record import Run
+    from gradbench.index import Index
+    from gradbench.query import Question
+    from gradbench.record import Recorded
+    from gradbench.registry import Entry
+    from gradbench.report.terminal import Summary
+    from gradbench.verify import Setup
 
 OK: Final = 0
 WORSE: Final = 1
@@ -49,7 +53,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted; what was recorded is kept", err=True)
         return INTERRUPTED
     except GradbenchError as error:
-        click.echo(str(error), err=True)
+        click.echo(_shown(str(error)), err=True)
         return NOT_STARTED if isinstance(error, (CannotStart, DeviceMissing)) else BAD_INPUT
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; there is nobody to tell
@@ -73,46 +77,75 @@ def cli() -> None:
     "Ask these targets, a glob of them, 'all', or 'plain': each framework in its plain way, as if not given.",
     shell_complete=options.complete_targets,
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
     "--report", "folder", default="reports", show_default=True, type=click.Path(path_type=Path), help="Where to write."
 )
 @options.many(
     "--format", f"What to write beside the records: {', '.join(FORMATS)}.", default=DEFAULT_FORMATS, show_default=True
 )
+@options.asking
+@click.option("--resume", is_flag=True, help="Go on with the records of a run that was cut short.")
+@click.option("--shard", default="", metavar="I/N", help="Run the I-th of N parts; 'merge' joins their records.")
+@click.option("--executor", type=click.Choice(["dask"]), help="Run on other machines, in parts.")
+@click.option("--scheduler", metavar="ADDRESS", help="Of the Dask scheduler, as tcp://host:8786.")
 @click.option(
-    "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a query may take."
-)
-@click.option(
-    "--jobs", "at_once", type=click.IntRange(min=1), help="Workers at a time; twice as many as cores if not given."
+    "--parts", type=click.IntRange(min=1), help="Into how many parts to cut; 4 for each machine if not given."
 )
 @options.judging
-def run(folder: Path, timeout: float, device: str, at_once: int | None, **given: Any) -> int:
+def run(folder: Path, resume: bool, shard: str, **given: Any) -> int:
     """Run cases on every target, judge the answers, and write the report."""
-    from gradbench import verify
-    from gradbench.device import choose
     from gradbench.plan import plan
+    from gradbench.shard import parse, part
 
     formats = options.formats(given["format"])
-    targets = options.targets(given["target"])
-    where = choose(device)
+    options.clustered(given, shard)
+    # Whatever can't be had is said before anything is written. On other machines, they say.
+    targets = [] if given["executor"] else options.targets(given["target"])
+    setup = None if given["executor"] else replace(options.setup(given), resume=resume, shard=shard)
     questions = plan(options.load(given["paths"]), options.selection(given))
+    if shard:
+        questions = part(questions, *parse(shard))
     folder.mkdir(parents=True, exist_ok=True)
-    if where.remark:
-        click.echo(where.remark, err=True)
     if not (given["paths"] or given["case"] or given["tag"]):
         click.echo("the large cases are left out; '--tag large' asks them")
-    from gradbench.report.terminal import Progress
-
-    jobs = verify.jobs([*targets, *verify.references()], questions, where)
     records = folder / "records.jsonl"
     try:
-        with Progress(sum(len(job.questions) for job in jobs), len(jobs)) as progress:
-            done = verify.run(questions, targets, records, where, timeout, progress.watch, at_once)
+        with options.ending():
+            if setup is None:
+                _sent(questions, records, resume, given)
+            else:
+                _asked(questions, targets, records, setup)
     except KeyboardInterrupt:
-        click.echo(f"interrupted; what was recorded is kept: see it with 'gradbench report {records}'", err=True)
+        click.echo(
+            f"interrupted; what was recorded is kept: '--resume' goes on, 'gradbench report {records}' shows it",
+            err=True,
+        )
         return INTERRUPTED
-    return _report(done, folder, formats, options.own(given), asked=given["target"])
+    return _report(_read([records]), folder, formats, options.own(given), asked=given["target"])
+
+
+def _asked(questions: Sequence[Question], targets: Sequence[Entry], records: Path, setup: Setup) -> None:
+    """Asks on this machine."""
+    from gradbench import verify
+    from gradbench.report.terminal import Progress
+
+    jobs = verify.jobs([*targets, *verify.references()], questions, setup.device)
+    with Progress(sum(len(job.questions) for job in jobs), len(jobs)) as progress:
+        verify.run(questions, targets, records, setup, progress.watch)
+    if setup.cache is not None and setup.cache.trouble:
+        click.echo(setup.cache.trouble, err=True)
+
+
+def _sent(questions: Sequence[Question], records: Path, resume: bool, given: dict[str, Any]) -> None:
+    """Asks on other machines."""
+    from gradbench import cluster
+    from gradbench.report.terminal import Progress
+
+    with Progress(len(questions), 0) as progress:
+        cluster.run(
+            questions, given["target"], records, given["scheduler"], options.sent(given), given["parts"], resume,
+            progress.advance,
+        )  # fmt: skip
 
 
 @cli.command()
@@ -120,8 +153,14 @@ def run(folder: Path, timeout: float, device: str, at_once: int | None, **given:
 @options.judging
 def judge(records: tuple[Path, ...], **given: Any) -> int:
     """Judge stored records again, and print the verdicts."""
-    done = _read(records)
-    return _summary(done, _verdicts(done, options.own(given)))
+    from gradbench.judge import judge as judged
+    from gradbench.report.stream import batches
+    from gradbench.report.terminal import Summary
+
+    done, found = _read(records), Summary()
+    for batch in batches(judged(done, options.own(given))):
+        found.add(batch)
+    return _summary(done, found)
 
 
 @cli.command()
@@ -144,11 +183,9 @@ def report(records: tuple[Path, ...], folder: Path, **given: Any) -> int:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The record file to write.")
 def merge(records: tuple[Path, ...], output: Path) -> None:
     """Join record files of several sessions, versions or machines into one."""
-    from gradbench.journal import write
-
     done = _read(records)
-    write(output, done)
-    count = f"{len(done.records)} records, {len(done.questions)} questions, {len(done.targets)} targets"
+    done.write(output)
+    count = f"{done.count} records, {done.asked} questions, {len(done.targets)} targets"
     click.echo(f"{output}: {count}" + ("" if done.complete else "; a part was cut short"))
 
 
@@ -176,7 +213,26 @@ def list_(what: str | None, **given: Any) -> None:
     for case in options.load(given["paths"]):
         if selection.chooses(case):
             tags = f"[{', '.join(case.tags)}]" if case.tags else ""
-            click.echo(f"{case.name:40} {len(case.points):3} points  {case.description} {tags}".rstrip())
+            click.echo(_shown(f"{case.name:40} {len(case.points):3} points  {case.description} {tags}".rstrip()))
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["info", "clear"]))
+def cache(what: str) -> None:
+    """Say what answers of earlier runs are kept, or forget them."""
+    from gradbench.cache import Cache
+    from gradbench.memory import shown
+
+    kept = Cache()
+    if what == "clear":
+        kept.clear()
+    found = kept.info()
+    if kept.trouble:
+        raise BadOption(kept.trouble)
+    count = f"{found.answers} answer{'' if found.answers == 1 else 's'}"
+    click.echo(f"{found.path}: {count}, {shown(found.size)} of at most {shown(found.limit)}")
+    for name, number in found.targets.items():
+        click.echo(f"{name:30} {number:8}")
 
 
 @cli.command()
@@ -206,19 +262,15 @@ def show(case: str, paths: tuple[Path, ...]) -> None:
 )
 @click.option("--point", default=1, show_default=True, type=click.IntRange(min=1), help="Which point of the case.")
 @options.many("--dtype", "In this number format.", default=("float64",), show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--graph", type=click.Choice(["dot"]), help="Print the graph alone, as text for Graphviz.")
 @click.option(
     "--report", "folder", type=click.Path(path_type=Path), help="Write a page, and a panel if there is a report."
 )
-@click.option(
-    "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a query may take."
-)
+@options.asking
 def explain(case: str, paths: tuple[Path, ...], graph: str | None, folder: Path | None, **given: Any) -> int:
     """Explain one derivative of a case: every node's value and adjoint, as each target has them."""
     from gradbench import explain as room
     from gradbench import verify
-    from gradbench.device import choose
     from gradbench.report import drawing, panel
     from gradbench.report.terminal import Progress
     from gradbench.report.terminal_explain import rendered
@@ -226,12 +278,10 @@ def explain(case: str, paths: tuple[Path, ...], graph: str | None, folder: Path 
     targets = options.targets(given["target"])
     dtype = options.dtypes(given["dtype"])[0]
     lesson = room.lesson(options.chosen(case, paths), given["point"], dtype)
-    where = choose(given["device"])
-    if where.remark:
-        click.echo(where.remark, err=True)
-    jobs = verify.jobs([*targets, *verify.references()], lesson.questions, where)
+    setup = options.setup(given)
+    jobs = verify.jobs([*targets, *verify.references()], lesson.questions, setup.device)
     with Progress(sum(len(job.questions) for job in jobs), len(jobs)) as progress:
-        found = room.explain(lesson, targets, where, given["timeout"], progress.watch)
+        found = room.explain(lesson, targets, setup, progress.watch)
     click.echo(drawing.dot(found) if graph else rendered(found))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +289,7 @@ def explain(case: str, paths: tuple[Path, ...], graph: str | None, folder: Path 
             click.echo(f"wrote {path}", err=bool(graph))
     absent = [target for target in found.absent if target.name in given["target"]]
     for target in absent:
-        click.echo(f"{target.name} can't start: {target.failure}", err=True)
+        click.echo(_shown(f"{target.name} can't start: {target.failure}"), err=True)
     if absent:
         return NOT_STARTED
     # A reference beyond its own error bar is our business, not that of whoever asked about a framework.
@@ -297,49 +347,48 @@ def completion(shell: str) -> None:
     click.echo(made(cli, {}, "gradbench", "_GRADBENCH_COMPLETE").source())
 
 
-def _read(paths: Sequence[Path]) -> Run:
-    from gradbench import journal
+def _shown(text: str) -> str:
+    """A text from somebody's file, with no sign in it that a terminal would take for a command."""
+    from gradbench.report.words import shown
 
-    runs = [journal.read(path) for path in paths]
-    for path, one in zip(paths, runs, strict=True):
-        if not one.complete:
-            click.echo(f"{path}: truncated: no footer after {len(one.records)} whole records", err=True)
-    return runs[0] if len(runs) == 1 else journal.merge(runs)
+    return shown(text)
 
 
-def _verdicts(done: Run, own: dict[str, Any]) -> list[Verdict]:
+def _read(paths: Sequence[Path]) -> Index:
+    from gradbench.index import Index
+
+    found = Index(paths)
+    for part in found.parts:
+        if not part.complete:
+            click.echo(_shown(f"{part.path}: truncated: no footer after {part.count} whole records"), err=True)
+    return found
+
+
+def _report(
+    done: Recorded, folder: Path, formats: Sequence[str], own: dict[str, Any], asked: Sequence[str] = ()
+) -> int:
     from gradbench.judge import judge as judged
-
-    return list(judged(done, own))
-
-
-def _report(done: Run, folder: Path, formats: Sequence[str], own: dict[str, Any], asked: Sequence[str] = ()) -> int:
     from gradbench.report import write
+    from gradbench.report.terminal import Summary
 
-    verdicts = _verdicts(done, own)
-    written = write(done, verdicts, folder, formats)
-    code = _summary(done, verdicts, asked)
+    found = Summary()
+    written = write(done, judged(done, own), folder, formats, found)
+    code = _summary(done, found, asked)
     records = folder / "records.jsonl"
     for path in ([records] if records.exists() else []) + written:
         click.echo(f"wrote {path}")
     return code
 
 
-def _summary(done: Run, verdicts: list[Verdict], asked: Sequence[str] = ()) -> int:
-    from gradbench.judge import Ruling
-    from gradbench.report.terminal import summary
-
-    for line in summary(done, verdicts):
+def _summary(done: Recorded, found: Summary, asked: Sequence[str] = ()) -> int:
+    for line in found.lines(done):
         click.echo(line)
     failed = [target for target in done.targets.values() if target.failure and target.name in asked]
     for target in failed:
-        click.echo(f"{target.name} can't start: {target.failure}", err=True)
+        click.echo(_shown(f"{target.name} can't start: {target.failure}"), err=True)
     if failed:
         return NOT_STARTED
-    worse = {Ruling.FAIL, Ruling.ERROR, Ruling.DISPUTED}
-    # A reference beyond its own error bar is our business, not that of whoever asked about a framework.
-    judged = [v for v in verdicts if not v.target.reference or v.record.target in asked]
-    return WORSE if any(verdict.ruling in worse for verdict in judged) else OK
+    return WORSE if found.is_worse(asked) else OK
 
 
 if __name__ == "__main__":

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
+from gradbench.difference import Difference, Format, few
 from gradbench.query import Array
 
 SIGMAS: Final = 8.0
@@ -31,27 +34,11 @@ FALLBACK_ULPS: Final = 256.0
 """Where rounding could not be modelled: so many ulps of the largest entry."""
 
 
+FEW: Final = 24
+"""So many components are compared one by one, which for a few of them is faster than by arrays, and the same."""
+
 OWN: Final = frozenset({"rtol", "atol", "max_ulps"})
 """What a tolerance of somebody's own is made of."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A floating-point format: digits of its significand, exponent of its smallest normal number, largest number."""
-
-    digits: int
-    least_exponent: int
-    largest: float
-
-    @property
-    def epsilon(self) -> float:
-        """The distance from 1 to the next number."""
-        return 2.0 ** (1 - self.digits)
-
-    @property
-    def smallest_normal(self) -> float:
-        """Below it, hardware may answer 0: XLA and Eigen flush what is smaller."""
-        return math.ldexp(1.0, self.least_exponent)
 
 
 _REAL: Final = {
@@ -98,10 +85,52 @@ class Truth:
         """Of the answer."""
         return tuple(self.centre.shape)
 
-    @property
+    @cached_property
     def is_zero(self) -> bool:
         """Whether every component is known to be 0."""
         return bool(((self.kind == "number") & (self.centre == 0) & (self.radius == 0)).all())
+
+    @cached_property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows any component; of none that is so too."""
+        return set(self.counts) <= {"unknown"}
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How many components are of each kind that there is."""
+        return Counter(self.kind.reshape(-1).tolist())
+
+    @cached_property
+    def told_by(self) -> str:
+        """Who says what is right, most components first."""
+        counts = Counter(self.source.reshape(-1).tolist())
+        return " + ".join(sorted(filter(None, counts), key=lambda name: (-counts[name], name)))
+
+    @cached_property
+    def flat(self) -> Mapping[str, Array]:
+        """The arrays without their shape."""
+        names = ("centre", "tail", "radius", "lower", "upper", "kind")
+        return {name: getattr(self, name).reshape(-1) for name in names}
+
+    @cached_property
+    def few(self) -> tuple[list[float], list[float]] | None:
+        """Centre and tail of each component, if there are few and each is one finite real number; else None."""
+        centre = self.centre
+        if not 0 < centre.size <= FEW or centre.dtype.kind != "f" or self.tail.dtype.kind != "f" or self.choices:
+            return None
+        if set(self.counts) != {"number"} or not np.isfinite(centre).all():
+            return None
+        return centre.reshape(-1).tolist(), self.tail.reshape(-1).tolist()
+
+    def units(self, form: Format) -> list[float]:
+        """The unit in the last place of each component of `few`."""
+        if form.digits not in self._units:
+            self._units[form.digits] = ulp(self.centre, form).reshape(-1).tolist()
+        return self._units[form.digits]
+
+    @cached_property
+    def _units(self) -> dict[int, list[float]]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -111,6 +140,12 @@ class Tolerance:
     bound: Array
     rule: str
     is_overridden: bool = False
+
+    @cached_property
+    def few(self) -> list[float]:
+        """The bound of each of a few components."""
+        found: list[float] = self.bound.reshape(-1).tolist()
+        return found
 
 
 def tolerance(truth: Truth, dtype: str, sigma: Array | None, own: Mapping[str, Any]) -> Tolerance:
@@ -159,49 +194,9 @@ def chosen(target: str, *layers: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far one array of an answer is from the truth.
-
-    Attributes:
-        absolute, relative, ulps: The largest over the components that have a right number; NaN where none has.
-        median_ulps: The median of the same.
-        bad: How many components are beyond the tolerance or not finite where the truth is.
-        nonfinite: How many of them are NaN or infinite.
-        size: How many components there are.
-        worst: The flat index of the worst component.
-        answered, right: What was said and what is right there.
-        allowed: The tolerance there.
-        is_close: Whether the bad ones at least agree with the truth in half of the digits of the format.
-        is_informative: Whether a wrong answer could have been told from a right one.
-    """
-
-    absolute: float
-    relative: float
-    ulps: float
-    median_ulps: float
-    bad: int
-    nonfinite: int
-    size: int
-    worst: int
-    answered: complex
-    right: complex
-    allowed: float
-    is_close: bool
-    is_informative: bool
-
-    @property
-    def grade(self) -> str:
-        """How accurate the answer is, in a word."""
-        return grade(self.ulps)
-
-
-GRADES: Final = ((0.5, "rounded"), (1.0, "faithful"), (4.0, "close"), (1e3, "fair"), (math.inf, "poor"))
-
-
-def grade(ulps: float) -> str:
-    """A word for an error in ulps: rounded (0.5), faithful (1), close (4), fair (1000), poor; empty for NaN."""
-    return "" if math.isnan(ulps) else next(word for limit, word in GRADES if ulps <= limit)
+def told(own: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of somebody's own tolerance counts: equal for two that say the same."""
+    return tuple(own.get(key) for key in ("rtol", "atol", "max_ulps", "reason")) if set(own) & OWN else ()
 
 
 def compare(answer: Array, truth: Truth, dtype: str, allowed: Tolerance) -> Difference:
@@ -212,8 +207,10 @@ def compare(answer: Array, truth: Truth, dtype: str, allowed: Tolerance) -> Diff
     """
     form = FORMS[dtype]
     given = np.asarray(answer)
+    if truth.few is not None and given.dtype.kind != "c" and allowed.bound.shape == truth.shape:
+        return few(given.astype(np.float64).reshape(-1).tolist(), *truth.few, truth.units(form), allowed.few, form)
     wide = given.astype(np.complex128 if given.dtype.kind == "c" else np.float64).reshape(-1)
-    flat = {name: getattr(truth, name).reshape(-1) for name in ("centre", "tail", "radius", "lower", "upper", "kind")}
+    flat = truth.flat
     bound = np.broadcast_to(allowed.bound, truth.shape).reshape(-1)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         error = _distance(wide, flat, truth.choices)

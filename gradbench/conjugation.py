@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from gradbench.compare import Difference, Truth
+from gradbench.compare import Truth
+from gradbench.difference import Difference
 from gradbench.language import parse
 from gradbench.query import Array, Operator, Query
 from gradbench.shapes import Spec, outputs

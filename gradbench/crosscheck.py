@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -23,31 +24,107 @@ from gradbench.compare import FORMS, ulp
 from gradbench.conjugation import CONJUGATE, FORMULAS
 from gradbench.judge import Ruling, Verdict
 from gradbench.modes import modes
-from gradbench.query import Array, Operator
-from gradbench.record import Outcome
+from gradbench.query import Array, Operator, Question
+from gradbench.record import Outcome, Spot, spot
 
 REFERENCES: Final = frozenset({"finite-difference"})
 """Answers with an error bar of their own are no party to a vote."""
 
 
+LAWS: Final = ("symmetry", "adjointness", "convention")
+"""These come first in a list of clashes, in this order; the others after them, question by question."""
+
+
 def crosscheck(verdicts: Iterable[Verdict], vote: bool = True) -> list[Clash]:
     """Every clash among the answers of a run; those who stand alone only if a vote is asked for."""
-    parties = [v for v in verdicts if v.record.target not in REFERENCES]
-    answered = [v for v in parties if v.record.outcome is Outcome.ANSWERED]
-    found: list[Clash] = []
-    for verdict in answered:
-        found.extend(_asymmetry(verdict))
-    found.extend(_adjointness(answered))
-    found.extend(_inconsistency(answered))
-    by_query: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in parties:
-        by_query[verdict.question.query.id].append(verdict)
-    for members in by_query.values():
-        found.extend(modes(members))
-        if vote:
-            answers = [verdict for verdict in members if verdict.record.outcome is Outcome.ANSWERED]
-            found.extend(_alone(answers) if answers else ())
-    return found
+    questions: dict[Spot, dict[str, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
+    for verdict in verdicts:
+        questions[spot(verdict.question)][verdict.question.query.id].append(verdict)
+    laws = Crosscheck(vote=vote)
+    found = [clash for group in questions.values() for members in group.values() for clash in laws.add(members)]
+    found += laws.finish()
+    return sorted(found, key=lambda clash: place(clash.law))
+
+
+def place(law: str) -> int:
+    """Where the clashes of a law stand in a list of them."""
+    return LAWS.index(law) if law in LAWS else len(LAWS)
+
+
+class Crosscheck:
+    """The laws, held against the verdicts of a run question by question.
+
+    Of a question that is done nothing is kept but the answers that those to another question are to be held against,
+    and which convention each target kept.
+
+    Args:
+        vote: Whether those who stand alone are named.
+    """
+
+    def __init__(self, *, vote: bool = False) -> None:
+        self.vote = vote
+        self.spot: Spot | None = None
+        self.pairs: dict[tuple[str, str], _Pair] = {}
+        self.kept: dict[str, dict[str, list[tuple[Question, str]]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, members: Sequence[Verdict]) -> list[Clash]:
+        """The clashes that the verdicts on one question show; those of one spot must come one after the other."""
+        found: list[Clash] = []
+        if members and spot(members[0].question) != self.spot:
+            found += self._paired()
+            self.spot = spot(members[0].question)
+        parties = [v for v in members if v.record.target not in REFERENCES]
+        answered = [v for v in parties if v.record.outcome is Outcome.ANSWERED]
+        for verdict in answered:
+            found += _asymmetry(verdict)
+            self.pairs.setdefault((verdict.record.environment, verdict.record.target), _Pair()).add(verdict)
+            self._keep(verdict)
+        found += modes(parties)
+        if self.vote and answered:
+            found += _alone(answered)
+        return found
+
+    def finish(self) -> list[Clash]:
+        """The clashes that show when all is said."""
+        return [*self._paired(), *(clash for sides in self.kept.values() for clash in _inconsistency(sides))]
+
+    def _paired(self) -> list[Clash]:
+        found = [clash for pair in self.pairs.values() for clash in pair.found]
+        self.pairs.clear()
+        return found
+
+    def _keep(self, verdict: Verdict) -> None:
+        if any(finding.convention for finding in verdict.findings):
+            shown = {f.convention for f in verdict.findings if f.ruling in {Ruling.PASS, Ruling.CONVENTION}} - {""}
+            for convention in shown:
+                slim = _without_arrays(verdict.question)
+                self.kept[verdict.record.environment][convention].append((slim, verdict.record.target))
+
+
+class _Pair:
+    """The jvp and the vjp of one target at one spot: what the two make of the law of adjoints, once both are there."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[Operator, Verdict] = {}
+        self.seen: set[Operator] = set()
+        self.found: tuple[Clash, ...] = ()
+
+    def add(self, verdict: Verdict) -> None:
+        """Takes the first of each operator."""
+        operator = verdict.question.query.operator
+        if operator not in {Operator.JVP, Operator.VJP} or operator in self.seen:
+            return
+        self.seen.add(operator)
+        self.waiting[operator] = verdict
+        if len(self.waiting) == 2:
+            self.found = tuple(_product(self.waiting[Operator.JVP], self.waiting[Operator.VJP]))
+            self.waiting.clear()
+
+
+def _without_arrays(question: Question) -> Question:
+    """What a clash needs to know of a question."""
+    query = replace(question.query, inputs={}, constants={}, tangents=None, cotangent=None, cotangents=(), rules={})
+    return replace(question, query=query, stated={})
 
 
 def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
@@ -73,18 +150,7 @@ def _asymmetry(verdict: Verdict) -> Iterator[Clash]:
             if broken.any():
                 worst = float(np.max(np.where(broken & ~np.isnan(apart), apart, 0.0)))
                 sentence = f"the Hessian by {a},{b} isn't the transpose of that by {b},{a}: they differ by {worst:.3g}"
-                yield Clash("symmetry", query.id, (verdict.record.target,), sentence)
-
-
-def _adjointness(verdicts: Sequence[Verdict]) -> Iterator[Clash]:
-    pairs: dict[tuple[str, int, str, str, str], dict[Operator, Verdict]] = defaultdict(dict)
-    for verdict in verdicts:
-        question, record = verdict.question, verdict.record
-        place = (question.case, question.point, question.query.dtype, record.environment, record.target)
-        pairs[place].setdefault(question.query.operator, verdict)
-    for pair in pairs.values():
-        if {Operator.JVP, Operator.VJP} <= pair.keys():
-            yield from _product(pair[Operator.JVP], pair[Operator.VJP])
+                yield Clash.at(verdict.question, "symmetry", (verdict.record.target,), sentence)
 
 
 def _product(forward: Verdict, reverse: Verdict) -> Iterator[Clash]:
@@ -106,7 +172,7 @@ def _product(forward: Verdict, reverse: Verdict) -> Iterator[Clash]:
     both = np.isnan(left) and np.isnan(right)  # that is another finding
     if np.isfinite(room) and not both and not abs(left - right) <= room:
         sentence = f"⟨w, Jv⟩ = {left:.17g} and ⟨Jᵀw, v⟩ = {right:.17g}: forward and reverse mode disagree"
-        yield Clash("adjointness", forward.question.query.id, (forward.record.target,), sentence)
+        yield Clash.at(forward.question, "adjointness", (forward.record.target,), sentence)
 
 
 def _turns(reverse: Verdict) -> tuple[bool, ...]:
@@ -132,24 +198,17 @@ def _paired(
     return left, sum(product(_given(pulled, name), v[name]) for name in v)
 
 
-def _inconsistency(verdicts: Sequence[Verdict]) -> Iterator[Clash]:
+def _inconsistency(sides: Mapping[str, Sequence[tuple[Question, str]]]) -> Iterator[Clash]:
     """The answers of a target that are not in the convention of most of its complex derivatives."""
-    kept: dict[str, dict[str, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
-    for verdict in verdicts:
-        shown = {f.convention for f in verdict.findings if f.ruling in {Ruling.PASS, Ruling.CONVENTION}} - {""}
-        for convention in shown:
-            kept[verdict.record.environment][convention].append(verdict)
-    for sides in kept.values():
-        if len(sides) < 2:
-            continue
-        (usual, most), (other, few) = sorted(sides.items(), key=lambda side: (-len(side[1]), side[0] == CONJUGATE))
-        for verdict in few:
-            query, example = verdict.question.query, most[0].question.query
-            sentence = (
-                f"the {query.operator} by z = x + iy is {FORMULAS[other]} here, and {FORMULAS[usual]} in {len(most)} other "
-                f"answers, as in {example.id}: a target must keep one convention"
-            )
-            yield Clash("convention", query.id, (verdict.record.target,), sentence)
+    if len(sides) < 2:
+        return
+    (usual, most), (other, few) = sorted(sides.items(), key=lambda side: (-len(side[1]), side[0] == CONJUGATE))
+    for question, target in few:
+        sentence = (
+            f"the {question.query.operator} by z = x + iy is {FORMULAS[other]} here, and {FORMULAS[usual]} in {len(most)} "
+            f"other answers, as in {most[0][0].query.id}: a target must keep one convention"
+        )
+        yield Clash.at(question, "convention", (target,), sentence)
 
 
 def _given(answer: Mapping[str, Array | None], key: str) -> Array:
@@ -170,7 +229,7 @@ def _alone(members: Sequence[Verdict]) -> Iterator[Clash]:
                 others = sorted(v.record.target for g in groups if len(g) == largest for v in g)
                 by = f" by {key}" if key else ""
                 sentence = f"{name} stands alone{by} against {', '.join(others)}"
-                yield Clash("alone", members[0].question.query.id, (name,), sentence)
+                yield Clash.at(members[0].question, "alone", (name,), sentence)
 
 
 def clusters(members: Sequence[Verdict], key: str) -> list[list[Verdict]]:

@@ -7,9 +7,10 @@ expand to is bounded, and so are depth and size: a case file is data, whoever wr
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +19,14 @@ import yaml
 from gradbench.errors import Mistake, Mistakes, Place
 
 MAX_BYTES: Final = 16 * 2**20
-SPARE_PARTS: Final = 10_000
-"""A file may have as many parts as bytes, and so many more for what its aliases repeat."""
+MAX_PARTS: Final = 500_000
+"""Scalars, lists and mappings, written out or repeated by aliases; each takes half a kilobyte of memory."""
+MAX_MISTAKES: Final = 100
 MAX_DEPTH: Final = 64
 
-_BASE: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-_TAGS: Final = {yaml.ScalarNode: "str", yaml.SequenceNode: "seq", yaml.MappingNode: "map"}
-
-
-class _Loader(_BASE):  # type: ignore[misc]  # a class of a C extension
-    """Parses, and gives no part a type: what a scalar means is decided in `Leaf.value`."""
-
-    def resolve(self, kind: Any, _value: Any, _implicit: Any) -> str:
-        return f"tag:yaml.org,2002:{_TAGS[kind]}"
-
+_PARSER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_CORE: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+"""The tags that say nothing: what a scalar means is decided in `Leaf.value`."""
 
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -68,7 +63,8 @@ class Leaf:
         if _INTEGER.fullmatch(self.text):
             base = {"0o": 8, "0x": 16}.get(self.text[:2], 10)
             digits = self.text if base == 10 else self.text[2:]
-            return int(digits, base) if len(digits) < 400 else float(digits)
+            # As many digits are beyond every number format; to make a number of them all takes their square in time.
+            return int(digits, base) if len(digits) < 400 else -math.inf if digits[0] == "-" else math.inf
         if _FLOAT.fullmatch(self.text):
             return float(self.text)
         return self.text
@@ -106,7 +102,8 @@ def load(path: Path, name: str | None = None) -> Tree:
     """
     name = name or str(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise Mistakes([Mistake(Place(name), error.strerror or str(error))]) from None
     return parse(data, name)
@@ -119,26 +116,26 @@ def parse(data: bytes, name: str) -> Tree:
         Mistakes: As for `load`.
     """
     if len(data) > MAX_BYTES:
-        raise Mistakes([Mistake(Place(name), f"{len(data)} bytes", f"at most {MAX_BYTES}")])
+        raise Mistakes([Mistake(Place(name), f"more than {MAX_BYTES} bytes", "several files")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise Mistakes([Mistake(Place(name, line, column), "not UTF-8", "save the file as UTF-8")]) from None
+    reader = _Reader(name, text)
     try:
-        root = yaml.compose(text, Loader=_Loader)  # composing makes nodes, never objects
+        # Events, not nodes: whoever composes nodes goes as deep as the file does, on the stack of C.
+        tree = reader.document(yaml.parse(text, Loader=_PARSER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
         wrong = f"not YAML: {error.problem or error.context}"
         raise Mistakes([Mistake(place, wrong)]) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise Mistakes([Mistake(Place(name), f"not YAML: {_first_line(error)}")]) from None
-    if root is None:
+    if tree is None:
         raise Mistakes([Mistake(Place(name), "the file is empty", "write 'cases:' and a list of cases")])
-    reader = _Reader(name, text.splitlines())
-    tree = reader.tree(root, 0)
     if reader.mistakes:
         raise Mistakes(reader.mistakes)
     return tree
@@ -148,54 +145,123 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+@dataclass
+class _Open:
+    """A sequence or mapping that is being read, as far as it has been."""
+
+    event: Any
+    place: Place
+    parts: list[tuple[Tree, Place]] = field(default_factory=list)
+    count: int = 1
+    height: int = 0
+
+
 class _Reader:
-    def __init__(self, name: str, lines: list[str]) -> None:
-        self.name, self.lines, self.count = name, lines, 0
-        self.most = SPARE_PARTS + sum(map(len, lines))
+    """Puts a tree together from the events of a parser, without going deeper itself than the file does."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.lines, self.count = name, text.splitlines(), 0
         self.mistakes: list[Mistake] = []
-        self.open: set[int] = set()
+        self.anchors: dict[str, tuple[Tree, int, int] | None] = {}
+        self.open: list[_Open] = []
 
-    def place(self, node: Any) -> Place:
-        return Place(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+    def document(self, events: Iterator[Any]) -> Tree | None:
+        """The one document of the file; None of an empty file."""
+        root: Tree | None = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+                raise Mistakes([Mistake(self.place(event), "not YAML: another document", "one document in each file")])
+            if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+                self.begin(event)
+            elif isinstance(event, yaml.AliasEvent):
+                root = self.add(*self.repeated(event), self.place(event))
+            elif isinstance(event, yaml.ScalarEvent):
+                root = self.finish(event, self.leaf(event), 1, 0)
+            elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+                done = self.open.pop()
+                is_list = isinstance(done.event, yaml.SequenceStartEvent)
+                tree = Items(done.place, tuple(p for p, _ in done.parts)) if is_list else self.entries(done)
+                root = self.finish(done.event, tree, done.count, done.height)
+        return root
 
-    def tree(self, node: Any, depth: int) -> Tree:
-        place = self.place(node)
-        self.count += 1
-        if self.count > self.most:
-            raise Mistakes([Mistake(place, "the file is too large once its aliases are written out")])
-        if depth > MAX_DEPTH or id(node) in self.open:
+    def place(self, event: Any) -> Place:
+        return Place(self.name, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def wrong(self, mistake: Mistake) -> None:
+        """Notes a mistake. Raises if there are enough of them."""
+        self.mistakes.append(mistake)
+        if len(self.mistakes) >= MAX_MISTAKES:
+            raise Mistakes(self.mistakes)
+
+    def begin(self, event: Any) -> None:
+        place = self.place(event)
+        if len(self.open) >= MAX_DEPTH:
             raise Mistakes([Mistake(place, "nested too deep", f"at most {MAX_DEPTH} levels")])
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] not in {"str", "seq", "map"}:
-            self.mistakes.append(Mistake(place, f"the tag {node.tag!r}", "case files have no tags"))
-        if isinstance(node, yaml.ScalarNode):
-            block = node.style in {"|", ">"}
-            return Leaf(place, node.value, node.style in {"'", '"'}, block, self.indent(place.line) if block else 0)
-        self.open.add(id(node))
-        try:
-            if isinstance(node, yaml.SequenceNode):
-                return Items(place, tuple(self.tree(part, depth + 1) for part in node.value))
-            return self.entries(node, place, depth)
-        finally:
-            self.open.discard(id(node))
+        if event.anchor is not None:
+            self.name_it(event.anchor, None, place)
+        self.open.append(_Open(event, place))
+
+    def finish(self, event: Any, tree: Tree, count: int, height: int) -> Tree:
+        """Keeps a part that has been read to its end under its anchor, and adds it to what it is in."""
+        if event.tag not in _CORE and event.tag not in {None, "!"}:
+            self.wrong(Mistake(tree.place, f"the tag {event.tag!r}", "case files have no tags"))
+        if event.anchor is not None:
+            if isinstance(tree, Leaf):
+                self.name_it(event.anchor, None, tree.place)
+            self.anchors[event.anchor] = (tree, count, height)
+        return self.add(tree, count, height, tree.place)
+
+    def add(self, tree: Tree, count: int, height: int, place: Place) -> Tree:
+        """Adds a part to what it is in. Whatever an alias repeats counts again."""
+        if self.open:
+            inside = self.open[-1]
+            inside.parts.append((tree, place))
+            inside.count += count
+            inside.height = max(inside.height, height + 1)
+            if len(self.open) + height > MAX_DEPTH:
+                raise Mistakes([Mistake(place, "nested too deep", f"at most {MAX_DEPTH} levels")])
+            if inside.count > MAX_PARTS:
+                wrong = "the file is too large once its aliases are written out"
+                raise Mistakes([Mistake(place, wrong, f"at most {MAX_PARTS} parts")])
+        return tree
+
+    def name_it(self, anchor: str, found: tuple[Tree, int, int] | None, place: Place) -> None:
+        if anchor in self.anchors:
+            raise Mistakes([Mistake(place, f"not YAML: the anchor {anchor!r} again", "give each a name of its own")])
+        self.anchors[anchor] = found
+
+    def repeated(self, event: Any) -> tuple[Tree, int, int]:
+        """What an alias stands for, of how many parts it is, and how deep."""
+        if event.anchor not in self.anchors:
+            wrong = f"not YAML: the alias {event.anchor!r} has no anchor"
+            raise Mistakes([Mistake(self.place(event), wrong, "an anchor before it, as &name")])
+        found = self.anchors[event.anchor]
+        if found is None:
+            raise Mistakes([Mistake(self.place(event), "nested too deep", "no alias within what it stands for")])
+        return found
+
+    def leaf(self, event: Any) -> Leaf:
+        place, block = self.place(event), event.style in {"|", ">"}
+        return Leaf(place, event.value, event.style in {"'", '"'}, block, self.indent(place.line) if block else 0)
 
     def indent(self, line: int) -> int:
         """How far the block after that line is indented."""
-        first = next((text for text in self.lines[line:] if text.strip()), "")
+        later = (self.lines[i] for i in range(line, len(self.lines)))
+        first = next((text for text in later if text.strip()), "")
         return len(first) - len(first.lstrip(" "))
 
-    def entries(self, node: Any, place: Place, depth: int) -> Entries:
+    def entries(self, read: _Open) -> Entries:
         parts: dict[str, Tree] = {}
         keys: dict[str, Place] = {}
-        for key, value in node.value:
-            at = self.place(key)
-            if not isinstance(key, yaml.ScalarNode):
-                self.mistakes.append(Mistake(at, "a key that is no name", "write 'name: value'"))
-            elif key.value in parts:
-                first = keys[key.value]
-                self.mistakes.append(Mistake(at, f"the key {key.value!r} again", f"it stands on line {first.line} too"))
+        for (key, at), (value, _) in zip(read.parts[::2], read.parts[1::2], strict=True):
+            if not isinstance(key, Leaf):
+                self.wrong(Mistake(at, "a key that is no name", "write 'name: value'"))
+            elif key.text in parts:
+                first = keys[key.text]
+                self.wrong(Mistake(at, f"the key {key.text!r} again", f"it stands on line {first.line} too"))
             else:
-                parts[key.value], keys[key.value] = self.tree(value, depth + 1), at
-        return Entries(place, parts, keys)
+                parts[key.text], keys[key.text] = value, at
+        return Entries(read.place, parts, keys)
 
 
 def leaves(tree: Tree) -> Iterator[Leaf]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 
 class GradbenchError(Exception):
@@ -58,9 +60,16 @@ class ShapeError(LanguageError):
     """A function text that reads well and whose arrays don't fit together."""
 
 
+WIDEST: Final = 160
+"""Characters of a line that are quoted."""
+LONGEST: Final = 1_000
+"""Characters of what is said to be wrong, which may quote a word of any length."""
+
+
 def sentence(wrong: str, right: str) -> str:
     """What is wrong, and after a semicolon what would be right."""
-    return f"{wrong}; {right}" if right else wrong
+    said = wrong if len(wrong) <= LONGEST else f"{wrong[: LONGEST - 1]}…"
+    return f"{said}; {right}" if right else said
 
 
 def caret(text: str, line: int, column: int) -> str:
@@ -69,6 +78,9 @@ def caret(text: str, line: int, column: int) -> str:
     if not 1 <= line <= len(lines):
         return ""
     shown = lines[line - 1].replace("\t", " ")
+    if len(shown) > WIDEST:  # a window on it, with the column inside
+        start = min(max(0, column - WIDEST // 2), len(shown) - WIDEST)
+        shown, column = f"…{shown[start + 1 : start + WIDEST]}", column - start
     return f"    {shown}\n    {' ' * (column - 1)}^"
 
 
@@ -111,6 +123,23 @@ class BadRecord(GradbenchError):
     def __init__(self, place: Place, wrong: str, right: str = "") -> None:
         self.place, self.wrong, self.right = place, wrong, right
         super().__init__(f"{place}: {sentence(wrong, right)}")
+
+
+class CannotWrite(GradbenchError):
+    """A record file that takes no more: a full disk, a folder without permission."""
+
+    def __init__(self, path: Path, error: OSError, count: int | None = None) -> None:
+        self.path = path
+        kept = "" if count is None else f"; it ends with {count} whole records, and 'gradbench run --resume' goes on"
+        super().__init__(f"{path}: can't be written: {error.strerror or error}{kept}")
+
+
+class CannotResume(GradbenchError):
+    """A record file of another run than the one that is to go on."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: this run can't go on there: {reason}; leave out '--resume' to start again")
 
 
 class CannotStart(GradbenchError):

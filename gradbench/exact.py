@@ -22,13 +22,15 @@ from gradbench.program import evaluate
 DIGITS: Final = 12
 """A decimal with at least this many significant digits was rounded by whoever wrote it."""
 
-_DECIMAL: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?")
+_DECIMAL: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4})?")
 _FRACTION: Final = re.compile(r"([-+]?\d{1,300})\s*/\s*(\d{1,300})")
 _HEXADECIMAL: Final = re.compile(r"[-+]?0[xX][0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?(?:[pP][-+]?\d{1,6})?")
 _WORDS: Final = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _YAML_WORDS: Final = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _CONTEXT: Final = mpmath.MPContext()
 _CONTEXT.dps = 40
+_MOST_BITS: Final = 1 << 20
+"""An exponent of so many: a sine of more takes as many digits of pi, and a tower of powers all the memory there is."""
 
 Number = float | complex
 
@@ -75,11 +77,13 @@ def _last_digit(text: str) -> float:
     whole, _, part = mantissa.partition(".")
     if len((whole + part).lstrip("0")) < DIGITS:
         return 0.0
-    return 0.5 * 10.0 ** (int(exponent or 0) - len(part))
+    return float(f"0.5e{int(exponent or 0) - len(part)}")
 
 
 def _formula(text: str) -> tuple[Number, float]:
     program = parse(text, ())
+    if program.is_tuple:
+        raise LanguageError(text, 1, 1, "several numbers", "one of them")
     for node in program.nodes:
         if node.primitive not in _OPS:
             raise LanguageError(
@@ -104,11 +108,27 @@ def _unary(name: str) -> Callable[[Any], Any]:
     return lambda x: function(_lift(x))
 
 
+def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, where neither the numbers given nor the answer are larger or smaller than anything sensible."""
+
+    def checked(*arguments: Any) -> Any:
+        return _sensible(function(*map(_sensible, arguments)))
+
+    return checked
+
+
+def _sensible(number: Any) -> Any:
+    found = _lift(number)
+    if _CONTEXT.isfinite(found) and found and abs(_CONTEXT.mag(found)) > _MOST_BITS:
+        raise OverflowError("beyond every number format on the way")
+    return found
+
+
 _SAME: Final = (
     "sqrt", "cbrt", "exp", "expm1", "log1p", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
     "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "gamma", "digamma",
 )  # fmt: skip
-_OPS: Final[Mapping[str, Callable[..., Any]]] = {
+_MEANINGS: Final[Mapping[str, Callable[..., Any]]] = {
     **{name: _unary(name) for name in _SAME},
     "asarray": _lift,
     "add": lambda a, b: _lift(a) + b,
@@ -125,3 +145,4 @@ _OPS: Final[Mapping[str, Callable[..., Any]]] = {
     "square": lambda x: _lift(x) ** 2,
     "atan2": lambda a, b: _CONTEXT.atan2(_lift(a), _lift(b)),
 }
+_OPS: Final = {name: _bounded(function) for name, function in _MEANINGS.items()}

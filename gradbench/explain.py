@@ -13,9 +13,9 @@ from pathlib import Path
 
 from gradbench import verify
 from gradbench.case import Case, Point
-from gradbench.device import Device
 from gradbench.errors import BadOption
 from gradbench.explanation import Explanation, explained
+from gradbench.journal import read
 from gradbench.lesson import Lesson
 from gradbench.plan import Selection, ask
 from gradbench.query import Operator, Question
@@ -56,8 +56,7 @@ def _question(case: Case, point: Point, dtype: str, operator: Operator) -> Quest
 def explain(
     wanted: Lesson,
     targets: Sequence[Entry],
-    device: Device = Device(),  # noqa: B008  # it is frozen
-    timeout: float = 60.0,
+    setup: verify.Setup = verify.Setup(),  # noqa: B008  # it is frozen
     watch: verify.Watch = lambda _event: None,
 ) -> Explanation:
     """Asks every target and every reference, and concludes.
@@ -65,10 +64,10 @@ def explain(
     Args:
         wanted: What to ask.
         targets: Whom to ask; the references are added.
-        device: Where the targets run.
-        timeout: Seconds a query may take.
+        setup: Where the targets run, and how long to wait for them.
         watch: Called with every event.
     """
     with tempfile.TemporaryDirectory(prefix="gradbench-") as folder:
-        run = verify.run(wanted.questions, targets, Path(folder) / "records.jsonl", device, timeout, watch)
-    return explained(wanted, run)
+        path = Path(folder) / "records.jsonl"
+        verify.run(wanted.questions, targets, path, setup, watch)
+        return explained(wanted, read(path))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import scipy
 
+from gradbench.adapter import Function
 from gradbench.errors import DeviceMissing
 from gradbench.numeric import OPS
 from gradbench.query import Array
+
+
+def format_of(f: Function, arrays: Iterable[Array]) -> np.dtype[Any]:
+    """The dtype of an answer of f at these inputs: what they have in common; of whole numbers alone, the text's numbers'.
+
+    What calculates by definitions doesn't ask what a number is: it takes whole ones for real ones.
+    """
+    found = [array.dtype for array in arrays if array.dtype.kind not in "biu"]
+    return np.result_type(*found) if found else np.asarray(f.ops["asarray"](0)).dtype
 
 
 class Host:

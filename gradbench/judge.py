@@ -7,23 +7,23 @@ done again at any time from a record file.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
 
-from gradbench import conjugation
-from gradbench.compare import Difference, Tolerance, Truth, chosen, compare, tolerance
+from gradbench import conjugation, promotion
+from gradbench.compare import Tolerance, Truth, chosen, compare, told, tolerance
+from gradbench.difference import Difference
 from gradbench.language import parse
 from gradbench.likeness import holds, liken
 from gradbench.oracle import NOISE, REFERENCES, Oracle, consult
 from gradbench.program import Program
 from gradbench.query import Array, Operator, Question
-from gradbench.record import Outcome, Record, Run, Status, Target
+from gradbench.record import Outcome, Record, Recorded, Status, Target
 from gradbench.sketch import Sketch
 
 
@@ -42,6 +42,10 @@ class Ruling(StrEnum):
 
 WORST: Final = tuple(Ruling)
 """The rulings in order, worst first."""
+REMEMBERED: Final = 4096
+"""Bytes: for a larger array it takes less to conclude again than to remember it."""
+RANK: Final = {ruling: i for i, ruling in enumerate(WORST)}
+"""The place of each in that order."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,10 @@ class Verdict:
     findings: tuple[Finding, ...]
     oracle: Oracle = field(default_factory=lambda: Oracle({}, {}))
 
-    @property
+    @cached_property
     def worst(self) -> Finding:
         """The finding that counts for the record as a whole."""
-        return min(self.findings, key=lambda f: WORST.index(f.ruling))
+        return min(self.findings, key=lambda f: RANK[f.ruling])
 
     @property
     def ruling(self) -> Ruling:
@@ -107,19 +111,17 @@ class Verdict:
         return conjugation.normalised(self.question.query, answer, self.oracle.truths[key], self.oracle.mirrors[key])
 
 
-def judge(run: Run, own: Mapping[str, Any] | None = None) -> Iterator[Verdict]:
+def judge(run: Recorded, own: Mapping[str, Any] | None = None) -> Iterator[Verdict]:
     """The verdict on every record of a run that isn't a reference's own; finite differences are judged like the rest.
 
+    The verdicts on one question come one after the other, and the questions of one `record.spot` too.
+
     Args:
-        run: Questions, targets and records.
+        run: Questions, targets and records, in memory or in files.
         own: A tolerance that overrides every other: `rtol`, `atol` or `max_ulps`, and a `reason`; or such ones under
             `targets`, by target.
     """
-    by_query: dict[str, list[Record]] = defaultdict(list)
-    for record in run.records:
-        by_query[record.query].append(record)
-    for key, question in run.questions.items():
-        records = by_query.get(key, [])
+    for question, records in run.answers():
         yield from judge_one(question, records, run.targets, own or {})
 
 
@@ -130,17 +132,20 @@ def judge_one(
     records = list(records)
     references = {record.target: record for record in records if record.target in REFERENCES}
     oracle = consult(question, references)
+    same: dict[Any, Finding] = {}
     for record in records:
         if record.target in {"ball", "high-precision", NOISE}:
             continue
-        target = targets.get(record.environment, Target(record.target, record.device))
+        target = targets.get(record.environment) or Target(record.target, record.device)
         rule = chosen(record.target, own, question.tolerance)
-        findings = tuple(_findings(question, record, oracle, rule))
+        findings = tuple(_findings(question, record, oracle, rule, same))
         yield Verdict(question, record, target, findings, oracle)
 
 
-def _findings(question: Question, record: Record, oracle: Oracle, own: Mapping[str, Any]) -> Iterator[Finding]:
-    keys = question.query.keys
+def _findings(
+    question: Question, record: Record, oracle: Oracle, own: Mapping[str, Any], same: dict[Any, Finding]
+) -> Iterator[Finding]:
+    keys = question.query.keys or question.query.asides
     if record.outcome is Outcome.UNSUPPORTED:
         yield Finding(keys[0], Ruling.UNSUPPORTED, detail=record.message)
         return
@@ -166,45 +171,81 @@ def _findings(question: Question, record: Record, oracle: Oracle, own: Mapping[s
     if record.repeatable is False and (record.device == "cpu" or scatters):
         yield Finding(keys[0], Ruling.FAIL, "unrepeatable", "answered differently when asked twice")
         return
-    for key in keys:
-        yield _finding(question, record, key, oracle, own)
+    for key in question.query.keys:
+        yield _known(question, record, key, oracle, own, same)
+    for key in question.query.asides:
+        yield _discrete(question, record, key)
+
+
+def _discrete(question: Question, record: Record, key: str) -> Finding:
+    """What a target says of the derivative by whole numbers or truth values: a convention, as there is none."""
+    said = record.notes.get("discrete", {}).get(key, {})
+    answer, message = (str(said.get(part, "")) for part in ("answer", "message"))
+    if answer in {"", "unsupported"}:
+        return Finding(key, Ruling.UNSUPPORTED, detail=message or "it wasn't asked")
+    boolean = question.query.inputs[key].dtype.kind == "b"
+    detail = ": ".join(part for part in (f"{answer} where there is no derivative", message) if part)
+    return Finding(key, Ruling.CONVENTION, "boolean-input" if boolean else "integer-input", detail)
+
+
+def _known(
+    question: Question, record: Record, key: str, oracle: Oracle, own: Mapping[str, Any], same: dict[Any, Finding]
+) -> Finding:
+    """As `_finding`; who answers what another has answered, bit by bit, is concluded the same of."""
+    answer = record.answer.get(key)
+    if answer is None or answer.nbytes > REMEMBERED or record.target == "finite-difference":
+        return _finding(question, record, key, oracle, own)
+    if "spread" in record.margin.get(key, ()):
+        return _finding(question, record, key, oracle, own)
+    bits = (key, answer.dtype, answer.shape, answer.tobytes(), record.composite, told(own))
+    if bits not in same:
+        same[bits] = _finding(question, record, key, oracle, own)
+    return same[bits]
 
 
 def _finding(question: Question, record: Record, key: str, oracle: Oracle, own: Mapping[str, Any]) -> Finding:
     truth, sketch = oracle.truths.get(key), oracle.sketches.get(key)
-    if sketch is not None and (truth is None or (truth.kind == "unknown").all() or key not in record.answer):
+    if sketch is not None and (truth is None or truth.is_unknown or key not in record.answer):
         return _sketched(question, record, key, sketch, oracle, own)
     if key not in record.answer:
         return Finding(key, Ruling.FAIL, "shape", "the answer lacks this part")
     answer = record.answer[key]
     if truth is None:
         return Finding(key, Ruling.UNJUDGED, detail="no reference could answer")
-    source = _source(truth)
+    source = truth.told_by
     if answer is None:
         return _none(question, key, truth, source)
     if answer.shape != truth.shape:
         detail = f"shape {list(answer.shape)} where {list(truth.shape)} is right"
         return Finding(key, Ruling.FAIL, "shape", detail, source=source)
     estimated = record.target == "finite-difference"
-    if not estimated and answer.dtype.name not in conjugation.dtypes(question.query, key):
+    whole = promotion.is_of_integers(question.query, key)
+    promoted = not estimated and promotion.is_promoted(question.query, answer)
+    if not (estimated or whole or promoted) and answer.dtype.name not in conjugation.dtypes(question.query, key):
         detail = f"{answer.dtype.name} where {question.query.dtype} was asked for"
         return Finding(key, Ruling.FAIL, "dtype", detail, source=source)
-    if (truth.kind == "unknown").all() and answer.size:
+    if truth.is_unknown and answer.size:
         return Finding(key, Ruling.UNJUDGED, detail="no reference could answer", source=source)
     if estimated and (truth.source == record.target).any():
         return Finding(key, Ruling.UNJUDGED, detail="it is itself what judges here", source=source)
     dtype = "float64" if estimated else question.query.dtype
     allowed = _allowed(question, record, key, truth, oracle, own)
+    if whole and promotion.narrower(dtype, answer) != dtype:
+        dtype = answer.dtype.name
+        allowed = tolerance(truth, dtype, None, own)
     difference = compare(answer, truth, dtype, allowed)
     mirror = None if estimated else oracle.mirrors.get(key)
     if mirror is not None:
-        turned = tolerance(mirror, dtype, oracle.mirror_sigma.get(key), own)
+        turned = oracle.allowed(key, dtype, own, mirrored=True)
         other = compare(answer, mirror, dtype, turned)
         convention = conjugation.kept(difference, other)
         if convention == conjugation.CONJUGATE:
-            return _conjugate(_concluded(key, mirror, other, turned, _source(mirror), record))
+            return _conjugate(_concluded(key, mirror, other, turned, mirror.told_by, record))
         return replace(_concluded(key, truth, difference, allowed, source, record), convention=convention)
     concluded = _concluded(key, truth, difference, allowed, source, record)
+    if promoted and not whole and concluded.ruling is Ruling.PASS:
+        detail = f"{answer.dtype.name}, which is what {question.query.dtype} and whole numbers make together here"
+        return replace(concluded, ruling=Ruling.CONVENTION, reason="promoted", detail=detail)
     derivative = question.query.operator is not Operator.VALUE
     # By an input that isn't there 0 is a matter of course, and whoever answers it has shown that.
     bound = not set(key.split(",")) & set(unconnected(question, key))
@@ -224,8 +265,8 @@ def _sketched(
         if truth is None or fits is None:
             return Finding(key, Ruling.UNJUDGED, detail="it is itself what judges here", source=source)
         if fits:
-            return Finding(key, Ruling.PASS, source=_source(truth))
-        return Finding(key, Ruling.FAIL, "wrong", "projections beyond its own error bar", source=_source(truth))
+            return Finding(key, Ruling.PASS, source=truth.told_by)
+        return Finding(key, Ruling.FAIL, "wrong", "projections beyond its own error bar", source=truth.told_by)
     if key not in record.answer:
         return Finding(key, Ruling.FAIL, "shape", "the answer lacks this part")
     answer = record.answer[key]
@@ -263,7 +304,7 @@ def _allowed(
         radius = record.margin.get(key, {}).get("radius")
         if radius is not None:
             return Tolerance(np.asarray(radius, np.float64), "its own error bar")
-    found = tolerance(truth, question.query.dtype, oracle.sigma.get(key), own)
+    found = oracle.allowed(key, question.query.dtype, own)
     spread = record.margin.get(key, {}).get("spread")
     if spread is None or spread.shape != truth.shape:
         return found
@@ -284,14 +325,14 @@ def _concluded(
             ruling = Ruling.INCONCLUSIVE if not _all_estimated(record, key) else Ruling.FAIL
             return Finding(key, ruling, reason, said, difference, allowed.rule, source)
         return Finding(key, Ruling.FAIL, reason, said + made, difference, allowed.rule, source)
-    if (truth.kind == "undefined").any():
+    if "undefined" in truth.counts:
         detail = "there is no right answer here; this one is its convention"
         return Finding(key, Ruling.CONVENTION, "undefined", detail, difference, allowed.rule, source)
     if not difference.is_informative:
         detail = "the tolerance exceeds half of every entry: a wrong answer would pass too"
         return Finding(key, Ruling.INCONCLUSIVE, "uninformative", detail, difference, allowed.rule, source)
-    kinks = np.isin(truth.kind, ("set", "choice"))
-    detail = f"{int(kinks.sum())} of {difference.size} at a kink, within the valid set" if kinks.any() else ""
+    kinks = truth.counts.get("set", 0) + truth.counts.get("choice", 0)
+    detail = f"{kinks} of {difference.size} at a kink, within the valid set" if kinks else ""
     return Finding(key, Ruling.PASS, detail=detail, difference=difference, tolerance=allowed.rule, source=source)
 
 
@@ -316,10 +357,15 @@ def _none(question: Question, key: str, truth: Truth, source: str) -> Finding:
 
 def unconnected(question: Question, key: str) -> tuple[str, ...]:
     """The inputs the output doesn't depend on, as the program says, not as anybody's answer does."""
-    program = _program(question.query.function, question.query.names)
-    output = key.partition(",")[0]
-    free = program.unconnected(output if output in program.keys else None)
-    return tuple(name for name in question.query.inputs if name in free)
+    free = _free(question.query.function, question.query.names, key.partition(",")[0])
+    return tuple(name for name in question.query.continuous if name in free)
+
+
+@lru_cache(maxsize=4096)
+def _free(function: str, names: tuple[str, ...], output: str) -> frozenset[str]:
+    """The names that an output doesn't depend on, or none of them if there is no such output."""
+    program = _program(function, names)
+    return program.unconnected(output if output in program.keys else None)
 
 
 @lru_cache(maxsize=4096)
@@ -331,13 +377,6 @@ def _all_estimated(record: Record, key: str) -> bool:
     """Whether finite differences vouch for every component."""
     status = record.status.get(key)
     return status is not None and bool((status == Status.ESTIMATED).all())
-
-
-def _source(truth: Truth) -> str:
-    """Who says what is right, most components first."""
-    names, counts = np.unique(truth.source, return_counts=True)
-    order = sorted(zip(-counts, names.tolist(), strict=True))
-    return " + ".join(name for _, name in order if name)
 
 
 def is_beyond(one: Difference | None, other: Difference | None, factor: float = 10.0) -> bool:

@@ -16,9 +16,8 @@ from typing import Any, Final
 from gradbench.errors import LanguageError, suggestion
 from gradbench.primitives import VOCABULARY, Parameter, Primitive
 from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, Ref
+from gradbench.syntax import MAX_CHARACTERS, place, statements, too_deep
 
-MAX_CHARACTERS: Final = 20_000
-MAX_NODES: Final = 20_000
 MAX_EXPONENT: Final = 1_000
 CONSTANTS: Final = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 
@@ -43,7 +42,7 @@ def parse(text: str, names: Iterable[str]) -> Program:
         LanguageError: With the line and column of what can't be read.
     """
     builder = _Builder(text, tuple(names))
-    result = builder.run(text)
+    result = builder.run()
     if isinstance(result, dict):
         raise builder.error(builder.returned, "a function returns arrays, not a mapping", "return an expression")
     return builder.program(
@@ -61,9 +60,9 @@ def parse_rule(function: str, rule: str, names: Iterable[str], extra: Iterable[s
         LanguageError: With the line and column, within the rule's text, of what can't be read.
     """
     builder = _Builder(function, (*names, *extra))
-    builder.run(function)
+    builder.run()
     builder.text = rule
-    result = builder.run(rule)
+    result = builder.run()
     if isinstance(result, tuple):
         raise builder.error(builder.returned, "a derivative is an array, or a mapping", "return {x: ..., y: ...}")
     return builder.program(_flat(result) if isinstance(result, dict) else {"": result})
@@ -90,17 +89,19 @@ class _Builder:
         return Program(self.text, self.names, tuple(self.nodes), tuple(outputs.items()))
 
     def error(self, where: ast.AST, wrong: str, right: str = "") -> LanguageError:
-        line, column = getattr(where, "lineno", 1), getattr(where, "col_offset", 0)
-        lines = self.text.splitlines()
-        if 1 <= line <= len(lines):  # ast counts bytes of UTF-8; people count characters
-            column = len(lines[line - 1].encode()[:column].decode(errors="ignore"))
-        return LanguageError(self.text, line, column + 1, wrong, right)
+        return LanguageError(self.text, *place(self.text, where), wrong, right)
 
     # Statements
 
-    def run(self, text: str) -> Any:
-        statements = self.read(text)
-        *body, last = statements
+    def run(self) -> Any:
+        try:
+            return self.value_of(statements(self.text))
+        except RecursionError:
+            raise too_deep(self.text) from None
+
+    def value_of(self, read: list[ast.stmt]) -> Any:
+        """What the statements return: an array, a tuple of them, or a mapping."""
+        *body, last = read
         for statement in body:
             self.statement(statement)
         if isinstance(last, ast.Return) and last.value is not None:
@@ -114,25 +115,6 @@ class _Builder:
         if isinstance(value, ast.Tuple) and value.elts:
             return tuple(self.array(part) for part in value.elts)
         return self.mapping(value) if isinstance(value, ast.Dict) else self.array(value)
-
-    def read(self, text: str) -> list[ast.stmt]:
-        start = ast.Pass()
-        if len(text) > MAX_CHARACTERS:
-            raise self.error(start, f"the text has {len(text)} characters", f"at most {MAX_CHARACTERS}")
-        try:
-            tree = ast.parse(text)
-            # A part takes a character at least, so a short text needs no counting.
-            count = sum(1 for _ in ast.walk(tree)) if 2 * len(text) > MAX_NODES else 0
-        except SyntaxError as error:
-            column = error.offset or 1
-            raise LanguageError(text, error.lineno or 1, column, f"not an expression: {error.msg}") from None
-        except (RecursionError, MemoryError, ValueError):
-            raise self.error(start, "the text can't be read", "write it with fewer nested parts") from None
-        if count > MAX_NODES:
-            raise self.error(start, f"the text has {count} parts", f"at most {MAX_NODES}")
-        if not tree.body:
-            raise self.error(start, "the function is empty", "write an expression, or statements ending with 'return'")
-        return tree.body
 
     def statement(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.Return):
@@ -398,8 +380,7 @@ class _Builder:
         return _Several(name, ref, results) if results else ref
 
     def append(self, tree: ast.AST, name: str, arguments: tuple[Argument, ...], statics: Mapping[str, Any]) -> Ref:
-        place = self.error(tree, "")
-        self.nodes.append(Node(name, arguments, tuple(statics.items()), None, place.line, place.column))
+        self.nodes.append(Node(name, arguments, tuple(statics.items()), None, *place(self.text, tree)))
         return Ref(len(self.names) + len(self.nodes) - 1)
 
 
@@ -410,3 +391,6 @@ class _Several:
     primitive: str
     ref: Ref
     fields: tuple[str, ...]
+
+
+__all__ = ["CONSTANTS", "MAX_CHARACTERS", "MAX_EXPONENT", "parse", "parse_rule"]

@@ -91,9 +91,12 @@ class Lesson:
             derivative: The question for the gradient or, where that doesn't exist, for a vjp.
 
         Raises:
-            BadOption: The function is too large for a lesson.
+            BadOption: The function is too large for a lesson, or there is nothing to differentiate by.
         """
-        query = derivative.query
+        # What is explained is a derivative, of which whole numbers and truth values have no part.
+        query = derivative.query.held
+        if not query.inputs:
+            raise BadOption(f"{derivative.case} has no input of real or complex numbers to differentiate by")
         program = parse(query.function, query.names)
         given = {name: Spec.of(array) for name, array in {**query.inputs, **query.constants}.items()}
         specs = tuple(infer(program, given))

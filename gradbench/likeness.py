@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradbench.compare import FORMS, OWN, RADII, SIGMAS, ULPS, Difference, Truth, ulp
+from gradbench.compare import FORMS, OWN, RADII, SIGMAS, ULPS, Truth, ulp
+from gradbench.difference import Difference
 from gradbench.query import Array
 from gradbench.record import Status
 from gradbench.sketch import Sketch, missed

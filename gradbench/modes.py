@@ -47,6 +47,8 @@ def _pair(first: Verdict, other: Verdict) -> Iterator[Clash]:
     query = first.question.query
     apart: list[str] = []
     for key in query.keys:
+        if _alike(first, other, key):
+            continue
         words = {verdict.record.target: _word(verdict, key) for verdict in (first, other)}
         if None in words.values():
             continue
@@ -61,7 +63,15 @@ def _pair(first: Verdict, other: Verdict) -> Iterator[Clash]:
         names = (first.record.target, other.record.target)
         ruled = {first.ruling, other.ruling}
         both = f", and both are judged {ruled.pop()}" if len(ruled) == 1 else ""
-        yield Clash("modes", query.id, names, f"{names[0]} and {names[1]} answer differently{by}{both}")
+        yield Clash.at(first.question, "modes", names, f"{names[0]} and {names[1]} answer differently{by}{both}")
+
+
+def _alike(first: Verdict, other: Verdict, key: str) -> bool:
+    """Whether two answers are the same, bit by bit."""
+    one, two = (verdict.record.answer.get(key) for verdict in (first, other))
+    if one is None or two is None or one.dtype != two.dtype or one.shape != two.shape:
+        return False
+    return one.tobytes() == two.tobytes()
 
 
 def _word(verdict: Verdict, key: str) -> str | None:
@@ -85,4 +95,4 @@ def _silent(verdict: Verdict, key: str, words: dict[str, str | None]) -> Clash:
     why = "the output doesn't depend on it" if loose else "0 is right" if right else "the output depends on it"
     by = f" by {key}" if key else ""
     sentence = f"{silent} answers 0{by} where {other} answers {words[other]}; {why}"
-    return Clash("silent-zero", verdict.question.query.id, (silent, other), sentence)
+    return Clash.at(verdict.question, "silent-zero", (silent, other), sentence)

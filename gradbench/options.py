@@ -5,8 +5,11 @@ What a person typed enters; what the stages take leaves, or a `BadOption` that s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from gradbench.case import Case
     from gradbench.plan import Selection
     from gradbench.registry import Entry
+    from gradbench.verify import Setup
 
 FORMATS: Final = ("html", "csv", "junit", "coverage", "json")
 LARGE: Final = ("large",)
@@ -108,6 +112,89 @@ def judging(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where targets run, how long they may take and how much they may hold."""
+    seconds = click.FloatRange(min=0.1)
+    options = (
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto."),
+        click.option("--timeout", default=60.0, show_default=True, type=seconds, help="Seconds a query may take."),
+        click.option(
+            "--compile-timeout", default=240.0, show_default=True, type=seconds,
+            help="Seconds more for the first query about a function at a target that compiles.",
+        ),
+        click.option("--memory", help="What a worker may hold, as 8G, or none; half of the machine's if not given."),
+        click.option(
+            "--jobs", "at_once", type=click.IntRange(min=1),
+            help="Workers at a time; twice as many as cores if not given.",
+        ),
+        click.option(
+            "--workers", default=1, show_default=True, type=click.IntRange(min=1),
+            help="Workers that share the questions of one target.",
+        ),
+        click.option("--no-cache", is_flag=True, help="Ask everything anew, and keep no answer for the next run."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def setup(options: dict[str, Any]) -> Setup:
+    """What was asked for by `asking`'s options.
+
+    Raises:
+        BadOption, DeviceMissing: There is no such device, or an amount of memory that is none.
+    """
+    from gradbench import memory
+    from gradbench.cache import Cache
+    from gradbench.device import choose
+    from gradbench.process import Limits
+    from gradbench.verify import Setup
+
+    device = choose(options["device"])
+    if device.remark:
+        click.echo(device.remark, err=True)
+    most = memory.usual() if options["memory"] is None else memory.parse(options["memory"])
+    limits = Limits(options["timeout"], options["compile_timeout"], memory=most)
+    cache = None if options["no_cache"] else Cache()
+    return Setup(device, limits, options["at_once"], options["workers"], cache)
+
+
+SENT: Final = ("device", "timeout", "compile_timeout", "memory", "at_once", "workers", "no_cache")
+"""The options of `asking`, which hold on whatever machine asks."""
+
+
+def sent(options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for by `asking`'s options, for another machine to read."""
+    return {key: options[key] for key in SENT}
+
+
+def clustered(options: dict[str, Any], shard: str) -> None:
+    """Raises `BadOption` where the options that send a run to other machines don't fit together."""
+    if options["executor"] and not options["scheduler"]:
+        raise BadOption("'--executor dask' needs '--scheduler', as tcp://host:8786")
+    for key in ("scheduler", "parts"):
+        if options[key] and not options["executor"]:
+            raise BadOption(f"'--{key}' goes with '--executor dask'")
+    if options["executor"] and shard:
+        raise BadOption("'--shard' and '--executor' both cut the run into parts; give one of them")
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """Within it, being told to end (SIGTERM, SIGHUP) is like Ctrl-C: workers are ended and records kept."""
+
+    def interrupted(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupted) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def load(paths: Sequence[Path]) -> list[Case]:

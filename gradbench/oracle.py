@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from gradbench.compare import FORMS, SIGMAS, ULPS, Truth, ulp
+from gradbench.compare import FORMS, SIGMAS, ULPS, Tolerance, Truth, told, tolerance, ulp
 from gradbench.query import Array, Operator, Question, Stated
 from gradbench.record import Outcome, Record, Status
 from gradbench.sketch import Sketch
@@ -54,6 +55,18 @@ class Oracle:
     mirror_sigma: Mapping[str, Array] = field(default_factory=dict)
     sketches: Mapping[str, Sketch] = field(default_factory=dict)
 
+    def allowed(self, key: str, dtype: str, own: Mapping[str, Any], *, mirrored: bool = False) -> Tolerance:
+        """How far an answer under this key may be from what is right, in our convention or in the other one."""
+        asked = (key, dtype, told(own), mirrored)
+        if asked not in self._tolerances:
+            truths, sigma = (self.mirrors, self.mirror_sigma) if mirrored else (self.truths, self.sigma)
+            self._tolerances[asked] = tolerance(truths[key], dtype, sigma.get(key), own)
+        return self._tolerances[asked]
+
+    @cached_property
+    def _tolerances(self) -> dict[Any, Tolerance]:
+        return {}
+
 
 def consult(question: Question, records: Mapping[str, Record]) -> Oracle:
     """The oracle for one question.
@@ -92,7 +105,7 @@ def sketched(question: Question, record: Record | None) -> dict[str, Sketch]:
     return {
         key: Sketch.kept(margin, record.status[key], notes[key], question.query.inputs[key].shape)
         for key, margin in record.margin.items()
-        if "sketch" in margin and key in notes
+        if "sketch" in margin and key in notes and key in question.query.inputs
     }
 
 

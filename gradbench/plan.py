@@ -10,7 +10,7 @@ import fnmatch
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -64,7 +64,7 @@ def plan(cases: Iterable[Case], selection: Selection = Selection()) -> list[Ques
     questions = [question for case in chosen for question in ask(case, selection)]
     if not questions:
         raise NothingToRun("the selection leaves nothing to run; see 'gradbench list' for names and tags")
-    return questions
+    return [replace(question, number=number) for number, question in enumerate(questions, start=1)]
 
 
 def ask(case: Case, selection: Selection) -> Iterator[Question]:
@@ -108,15 +108,18 @@ def _asked(case: Case, point: Point) -> Iterator[Answer]:
 
 
 def _suitable(case: Case, point: Point, y: Mapping[str, Spec]) -> tuple[Operator, ...]:
-    size = sum(array.size for array in point.inputs.values())
+    inputs = _continuous(point)
+    size = sum(array.size for array in inputs.values())
     is_scalar = "" in y and y[""].shape == ()
-    kinds = {array.dtype.kind for array in point.inputs.values()}
+    kinds = {array.dtype.kind for array in inputs.values()}
     is_complex = any(spec.kind == "complex" for spec in y.values())
+    if not inputs:  # there is no derivative; what is said of one nevertheless is a convention
+        return (Operator.VALUE, Operator.GRADIENT if is_scalar else Operator.JACOBIAN, Operator.VJP)
     if is_scalar and "c" not in kinds and not is_complex:
         second = (Operator.HESSIAN,) if size <= SMALL_HESSIAN else (Operator.HVP,)
         return (Operator.VALUE, Operator.GRADIENT, *second)
     # f' is one number for each pair of entries if f is real, or holomorphic in all that it is differentiated by.
-    specs = {name: Spec.of(array) for name, array in point.inputs.items()}
+    specs = {name: Spec.of(array) for name, array in inputs.items()}
     has_derivative = not is_complex or (kinds == {"c"} and all(holomorphic(case.program, specs).values()))
     whole: list[Operator] = []
     if has_derivative and (is_scalar or size * sum(spec.size for spec in y.values()) <= SMALL_JACOBIAN):
@@ -134,10 +137,15 @@ def _directed(operator: Operator, case: Case, point: Point, y: Mapping[str, Spec
     if operator in {Operator.JVP, Operator.HVP}:
         tangents = {
             name: direction(f"{seed}:{name}", array.shape, array.dtype.kind == "c")
-            for name, array in point.inputs.items()
+            for name, array in _continuous(point).items()
         }
         return Answer(operator, {}, tangents=tangents)
     return Answer(operator, {})
+
+
+def _continuous(point: Point) -> Mapping[str, Array]:
+    """The inputs that a function is differentiated by at a point; integers and truth values are held."""
+    return {name: array for name, array in point.inputs.items() if array.dtype.kind not in "biu"}
 
 
 def _is_complex(case: Case, point: Point) -> bool:

@@ -7,15 +7,15 @@ it came from, and what the author states about the answer.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from gradbench import admission, frames
+from gradbench.field import Fields, text_of
 from gradbench.wire import array_from_json, array_to_json, arrays_from_json, arrays_to_json
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -81,18 +81,31 @@ class Operator(StrEnum):
         return sum(shapes, prefix)
 
 
+DTYPES: Final = ("float64", "float32", "float16", "bfloat16", "complex128", "complex64")
+"""The formats that may be asked for."""
+WORDS: Final = ("infinite", "undefined", "unconnected")
+"""What may be stated of a component in place of a number."""
+_DIRECTED: Final = frozenset({Operator.JVP, Operator.HVP})
+
+BY_INPUT: Final = frozenset({Operator.GRADIENT, Operator.VJP, Operator.JACOBIAN})
+"""The operators that answer for each input by itself."""
+
+
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a target. Arrays are already rounded to `dtype`; integer and boolean constants keep theirs.
+    """What is asked of a target. Arrays are already rounded to `dtype`; integers and truth values keep theirs.
+
+    By an input of integers or truth values there is no derivative. It is held where it is, and what a target says of it
+    nevertheless is a convention, kept apart from the answer: see `Record`.
 
     Attributes:
         id: For people and for joining; nothing reads it apart.
         function: The text of the function.
-        inputs: The arrays it is differentiated by, in order.
+        inputs: What it is a function of, in order.
         constants: The arrays it is not differentiated by.
         operator: The derivative.
         dtype: The floating-point format asked for, as `float32`.
-        tangents: For jvp and hvp, one for each input, of its shape.
+        tangents: For jvp and hvp, one for each input that isn't discrete, of its shape.
         cotangent: For vjp, of the output's shape.
         cotangents: For vjp of a function that returns a tuple, instead: one for each output.
         outputs: The keys of what the function returns; ``""`` alone if it is no tuple.
@@ -123,7 +136,30 @@ class Query:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys an answer has."""
-        return self.operator.keys(self.inputs, self.outputs)
+        return self.operator.keys(self.continuous, self.outputs)
+
+    @property
+    def continuous(self) -> Mapping[str, Array]:
+        """The inputs it is differentiated by."""
+        return {name: array for name, array in self.inputs.items() if array.dtype.kind not in "biu"}
+
+    @property
+    def discrete(self) -> Mapping[str, Array]:
+        """The inputs of integers or truth values."""
+        return {name: array for name, array in self.inputs.items() if array.dtype.kind in "biu"}
+
+    @property
+    def asides(self) -> tuple[str, ...]:
+        """The discrete inputs that a target is asked about beside its answer: those of a derivative by input."""
+        return tuple(self.discrete) if self.operator in BY_INPUT else ()
+
+    @property
+    def held(self) -> Query:
+        """The same question with the discrete inputs among the constants, which is what they are to a reference."""
+        found = self.discrete
+        if not found:
+            return self
+        return replace(self, inputs=self.continuous, constants={**self.constants, **found})
 
     @property
     def twin(self) -> Query | None:
@@ -161,30 +197,59 @@ class Query:
         """The query that `to_json` wrote.
 
         Raises:
-            ValueError, KeyError, TypeError: The value is no query.
+            ValueError: The value is no query.
         """
-        tangents, cotangent = value.get("tangents"), value.get("cotangent")
-        return cls(
-            id=value["id"],
-            function=value["function"],
-            inputs=arrays_from_json(value["inputs"]),
-            constants=arrays_from_json(value.get("constants", {})),
-            operator=Operator(value["operator"]),
-            dtype=value["dtype"],
+        fields = Fields(value, "a query")
+        tangents, cotangent, orders = (fields.get(key, None) for key in ("tangents", "cotangent", "orders"))
+        found = cls(
+            id=fields.name("id"),
+            function=fields.text("function"),
+            inputs=arrays_from_json(fields.get("inputs")),
+            constants=arrays_from_json(fields.get("constants", {})),
+            operator=Operator(fields.text("operator")),
+            dtype=fields.text("dtype"),
             tangents=None if tangents is None else arrays_from_json(tangents),
             cotangent=None if cotangent is None else array_from_json(cotangent),
-            orders=value.get("orders"),
-            rules=value.get("rules", {}),
-            cotangents=tuple(map(array_from_json, value.get("cotangents", ()))),
-            outputs=tuple(value.get("outputs", ("",))),
-            remarks=value.get("remarks", False),
+            orders=None if orders is None else fields.object("orders", admission.order),
+            rules=fields.object("rules", text_of),
+            cotangents=fields.each("cotangents", array_from_json),
+            outputs=fields.texts("outputs", ("",)),
+            remarks=bool(fields.flag("remarks", default=False)),
         )
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Raises if its parts don't fit together, so that nobody trips over one who takes them to.
+
+        Raises:
+            ValueError: The function can't be read, or the arrays don't fit it; or a direction is of another shape than what
+                it is a direction of, or there are too few or too many of them.
+        """
+        if not self.inputs or set(self.inputs) & set(self.constants):
+            raise ValueError("a query has inputs, and a name is an input's or a constant's")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"a query in {self.dtype[:40]!r}, which is none of {', '.join(DTYPES)}")
+        found = admission.outputs(self.function, {**self.inputs, **self.constants})
+        if tuple(found) != self.outputs:
+            raise ValueError(f"the function returns {len(found)} arrays, and the query has {len(self.outputs)} outputs")
+        y = {name: spec.shape for name, spec in found.items()}
+        x = {name: array.shape for name, array in self.continuous.items()}
+        given = self.cotangents if self.cotangent is None else (self.cotangent,)
+        if self.operator is Operator.VJP and [w.shape for w in given] != list(y.values()):
+            raise ValueError("a vjp needs a cotangent of the shape of each output")
+        if self.operator in _DIRECTED and {k: v.shape for k, v in (self.tangents or {}).items()} != x:
+            raise ValueError(f"a {self.operator} needs a tangent of the shape of each input")
+        if self.operator is Operator.PARTIAL and (not self.orders or any(x.get(k) != () for k in self.orders)):
+            raise ValueError("a partial derivative needs orders by inputs that are numbers")
+        if self.operator.is_of_scalars and list(y.values()) != [()]:
+            raise ValueError(f"a {self.operator} needs a function with one number as its output")
 
     @property
     def digest(self) -> str:
         """A fingerprint of what is asked, whatever its id: 16 hexadecimal digits of SHA-256."""
         content = {key: value for key, value in self.to_json().items() if key not in {"id", "rules", "remarks"}}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return frames.digest(content)[:16]
 
 
 @dataclass(frozen=True)
@@ -217,18 +282,22 @@ class Stated:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Stated:
-        """What `to_json` wrote."""
-        return cls(
-            lower=array_from_json(value["lower"]),
-            upper=array_from_json(value["upper"]),
-            slack=array_from_json(value["slack"]),
-            choices={int(k): tuple(map(_number, v)) for k, v in value.get("choices", {}).items()},
-            words={int(k): v for k, v in value.get("words", {}).items()},
-        )
+        """What `to_json` wrote.
 
-
-def _number(text: str) -> complex:
-    return complex(text) if "j" in text else float(text)
+        Raises:
+            ValueError: The value is nothing stated.
+        """
+        fields = Fields(value, "what is stated")
+        lower, upper, slack = (array_from_json(fields.get(key)) for key in ("lower", "upper", "slack"))
+        if not lower.shape == upper.shape == slack.shape:
+            raise ValueError("what is stated has bounds of different shapes")
+        if {lower.dtype.name, upper.dtype.name} - {"float64", "complex128"} or slack.dtype.name != "float64":
+            raise ValueError("what is stated has bounds that are no numbers")
+        choices, words = fields.object("choices", admission.numbers), fields.object("words", text_of)
+        indices = [k for k in (*choices, *words) if not k.isascii() or not k.isdecimal() or len(k) > 9]
+        if indices or any(int(k) >= lower.size for k in (*choices, *words)) or set(words.values()) - set(WORDS):
+            raise ValueError("words or choices for what is no component of what is stated")
+        return cls(lower, upper, slack, {int(k): v for k, v in choices.items()}, {int(k): v for k, v in words.items()})
 
 
 @dataclass(frozen=True)
@@ -246,6 +315,7 @@ class Question:
         topic: The file the case is in, without folder and ending.
         stated: What the author states, by key; only where it holds at these very inputs.
         tolerance: An author's own `rtol`, `atol` or `max_ulps`, and the `reason` for it.
+        number: Its place among all that a run asks, from 1, by which parts of the run are put together again.
     """
 
     query: Query
@@ -258,6 +328,7 @@ class Question:
     topic: str = ""
     stated: Mapping[str, Stated] = field(default_factory=dict)
     tolerance: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A value that `json` can write."""
@@ -272,20 +343,27 @@ class Question:
             "topic": self.topic,
             "stated": {key: stated.to_json() for key, stated in self.stated.items()},
             "tolerance": dict(self.tolerance),
+            "number": self.number,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Question:
-        """What `to_json` wrote."""
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: The value is no question.
+        """
+        fields = Fields(value, "a question")
         return cls(
-            query=Query.from_json(value["query"]),
-            case=value["case"],
-            point=value["point"],
-            place=value.get("place", ""),
-            description=value.get("description", ""),
-            source=value.get("source", ""),
-            tags=tuple(value.get("tags", ())),
-            topic=value.get("topic", ""),
-            stated={key: Stated.from_json(stated) for key, stated in value.get("stated", {}).items()},
-            tolerance=value.get("tolerance", {}),
+            query=Query.from_json(fields.get("query")),
+            case=fields.name("case"),
+            point=fields.whole("point", 0, 2**53),
+            place=fields.name("place", ""),
+            description=fields.text("description", ""),
+            source=fields.text("source", ""),
+            tags=fields.texts("tags"),
+            topic=fields.name("topic", ""),
+            stated=fields.object("stated", Stated.from_json),
+            tolerance=admission.tolerance(fields.get("tolerance", {})),
+            number=fields.whole("number", 0, 2**53) if "number" in value else 0,
         )

@@ -1,195 +1,70 @@
 """Spawn, ask, time out, restart: exactly one record for each query of each target that could start.
 
-Questions and targets enter; events leave as they happen: a `Target` when a worker is ready or could not start, a
-`Record` for each answer. Each target has one process with one query in flight, so that a crash or a hang costs the
-query that caused it and nothing else. Nothing here imports the worker: it is started as a program.
+Jobs enter; events leave as they happen: a `Target` when a worker is ready or could not start, a `Record` for each
+answer. Each worker has one query in flight, so that a crash, a hang or a lack of memory costs the query that caused it
+and nothing else. Nothing here imports the worker: it is started as a program.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import queue
-import selectors
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import IO, Any, Final
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Final
 
-from gradbench.device import Device
+from gradbench.guard import Guard
+from gradbench.memory import Watch
+from gradbench.process import Job, Limits, Worker, WorkerDied
 from gradbench.query import Question
 from gradbench.record import Outcome, Record, Target
-from gradbench.registry import Entry
 
-START_TIMEOUT: Final = 180.0
-"""Seconds a worker may take to import its framework."""
 RESTARTS: Final = 10
-"""How often a worker may be started again before its remaining queries are given up."""
-_TAIL: Final = 4_000
-
-
-class WorkerDied(Exception):  # it becomes a record, never a message to a user
-    """The worker's process ended or had to be ended while a query was in flight."""
-
-    def __init__(self, outcome: Outcome, error: str, message: str) -> None:
-        self.outcome, self.error, self.message = outcome, error, message
-        super().__init__(message)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one worker is to do.
-
-    Attributes:
-        entry: The target.
-        device: Where it runs.
-        questions: What it is asked, in order.
-        python: The interpreter it runs under.
-    """
-
-    entry: Entry
-    device: Device
-    questions: Sequence[Question]
-    python: str = sys.executable
-
-
-@dataclass
-class Worker:
-    """A worker's process, seen from the outside."""
-
-    job: Job
-    started: float = field(default_factory=time.monotonic)
-    process: subprocess.Popen[bytes] = field(init=False)
-    errors: IO[bytes] = field(init=False)
-    buffer: bytearray = field(default_factory=bytearray)
-
-    def __post_init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `end`
-        self.process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [self.job.python, "-m", "gradbench.worker", self.job.entry.spec, self.job.device.kind],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env=self.job.device.environment(os.environ),
-            start_new_session=True,  # so that a kill takes whatever it has started with it, and Ctrl-C doesn't
-        )
-        self.selector = selectors.DefaultSelector()
-        assert self.process.stdout is not None
-        self.selector.register(self.process.stdout, selectors.EVENT_READ)
-
-    def ready(self) -> dict[str, Any]:
-        """What the worker says of itself.
-
-        Raises:
-            WorkerDied: It could not start.
-        """
-        answer = self.receive(START_TIMEOUT, "start")
-        if "failed" in answer:
-            raise WorkerDied(Outcome.RAISED, "", str(answer["failed"]))
-        return dict(answer["ready"])
-
-    def ask(self, question: Question, timeout: float) -> Record:
-        """The record of one query.
-
-        Raises:
-            WorkerDied: No answer came.
-        """
-        query = question.query if self.job.entry.by_hand else replace(question.query, rules={})
-        line = json.dumps({"query": query.to_json()}, allow_nan=False, separators=(",", ":"))
-        try:
-            assert self.process.stdin is not None
-            self.process.stdin.write(line.encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            self.died("answer")
-        return Record.from_json(self.receive(timeout, "answer")["record"])
-
-    def receive(self, timeout: float, verb: str) -> dict[str, Any]:
-        """The next line. Raises `WorkerDied`."""
-        deadline = time.monotonic() + timeout
-        while b"\n" not in self.buffer:
-            if not self.selector.select(max(0.0, deadline - time.monotonic())):
-                self.end()
-                raise WorkerDied(Outcome.TIMED_OUT, "", f"no {verb} within {timeout:g} s\n{self.tail()}".strip())
-            assert self.process.stdout is not None
-            chunk = os.read(self.process.stdout.fileno(), 1 << 20)
-            if not chunk:
-                self.died(verb)
-            self.buffer += chunk
-        line, _, rest = bytes(self.buffer).partition(b"\n")
-        self.buffer = bytearray(rest)
-        return dict(json.loads(line))
-
-    def died(self, verb: str) -> None:
-        """Raises `WorkerDied` with what is known of the end."""
-        code = self.process.wait()
-        reason = signal.Signals(-code).name if code < 0 else f"exit {code}"
-        raise WorkerDied(Outcome.CRASHED, reason, f"it ended with {reason} before an {verb}\n{self.tail()}".strip())
-
-    def tail(self) -> str:
-        """The last lines of standard error."""
-        if self.errors.closed:
-            return ""
-        size = self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, size - _TAIL))
-        return self.errors.read().decode(errors="replace").strip()
-
-    def end(self) -> None:
-        """Ends the process and all it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.selector.close()
-
-    def close(self) -> None:
-        """Lets an idle worker go, and makes sure of it."""
-        self.end()
-        for stream in (self.process.stdin, self.process.stdout, self.errors):
-            with contextlib.suppress(BrokenPipeError):
-                if stream is not None:
-                    stream.close()
-
+"""How often in a row a worker may be started again without an answer before the rest is given up."""
+SHARE: Final = 10
+"""Nor may it die at more than one query in so many, beyond the first `RESTARTS`."""
+PORTION: Final = 32
+"""Questions about one function that a worker takes at a time: what it compiles for one serves the others."""
 
 Event = Target | Record
 
 
-def run(jobs: Sequence[Job], timeout: float = 60.0, at_once: int | None = None) -> Generator[Event, None, None]:
+def run(
+    jobs: Sequence[Job],
+    limits: Limits = Limits(),  # noqa: B008  # it is frozen
+    at_once: int | None = None,
+) -> Generator[Event, None, None]:
     """Runs jobs side by side and yields what happens. Closing the iterator ends every worker.
 
     Args:
         jobs: One for each target and device; the first are started first.
-        timeout: Seconds a query may take.
+        limits: How long to wait for an answer, and how much memory to allow.
         at_once: How many workers there are at a time; all of them if None.
     """
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-    stop = threading.Event()
-    workers: dict[int, Worker] = {}
-
-    waiting = iter(range(len(jobs)))
+    crew = _Crew(limits)
+    desks = [_Desk(job) for job in jobs]
+    seats = iter([desk for desk in desks for _ in range(max(1, desk.job.workers))])
     turn = threading.Lock()
 
     def work() -> None:
         try:
-            while not stop.is_set():
+            while not crew.stop.is_set():
                 with turn:
-                    number = next(waiting, None)
-                if number is None:
+                    desk = next(seats, None)
+                if desk is None:
                     return
-                for event in _job(jobs[number], timeout, lambda w, n=number: workers.__setitem__(n, w), stop):
+                for event in _seat(desk, crew):
                     events.put(event)
         except BaseException as error:  # noqa: BLE001  # a fault of ours must not hang the run
             events.put(error)
         finally:
             events.put(None)
 
-    size = len(jobs) if at_once is None else min(at_once, len(jobs))
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(size)]
+    total = sum(max(1, job.workers) for job in jobs)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once or total, total))]
     for thread in threads:
         thread.start()
     left = len(threads)
@@ -203,61 +78,171 @@ def run(jobs: Sequence[Job], timeout: float = 60.0, at_once: int | None = None) 
             else:
                 yield event
     finally:
-        stop.set()
-        for worker in list(workers.values()):
-            worker.end()
+        crew.end()
         for thread in threads:
             thread.join(timeout=10)
+        crew.close()
 
 
-def _job(job: Job, timeout: float, keep: Any, stop: threading.Event) -> Iterator[Event]:
-    """The events of one target."""
+class _Crew:
+    """The workers that live, who watches them, and whether they are to stop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.workers: dict[int, Worker] = {}
+        self.guard = Guard()
+        self.watch = Watch(self.living, limits.memory)
+
+    def living(self) -> list[Worker]:
+        """Those that have been hired and not let go."""
+        with self.lock:
+            return list(self.workers.values())
+
+    def hire(self, job: Job) -> Worker:
+        """A new worker."""
+        worker = Worker(job, self.limits)
+        self.guard.watch(worker.pid)
+        with self.lock:
+            self.workers[worker.pid] = worker
+        if self.stop.is_set():  # it came while the others were ended
+            worker.end()
+        return worker
+
+    def let_go(self, worker: Worker) -> None:
+        """Ends a worker."""
+        with self.lock:
+            self.workers.pop(worker.pid, None)
+        worker.close()
+        self.guard.leave(worker.pid)
+
+    def end(self) -> None:
+        """Ends all of them."""
+        self.stop.set()
+        for worker in self.living():
+            worker.end()
+
+    def close(self) -> None:
+        """Lets the watch and the guard go."""
+        self.watch.close()
+        self.guard.close()
+
+
+class _Desk:
+    """What is left of a job, for all of its workers."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.lock = threading.Lock()
+        self.portions = deque(_portions(job.questions))
+        self.known: set[str] = set()  # environments that were told of
+        self.seats = max(1, job.workers)
+        self.deaths = self.in_a_row = 0
+
+    def take(self) -> deque[Question]:
+        """The next questions; none if there are no more, and whoever asked leaves."""
+        with self.lock:
+            if self.portions:
+                return self.portions.popleft()
+            self.seats -= 1
+            return deque()
+
+    def is_new(self, target: Target) -> bool:
+        """Whether nobody was told of this target yet."""
+        with self.lock:
+            is_new = target.environment not in self.known
+            self.known.add(target.environment)
+            return is_new
+
+    def fails(self, portion: deque[Question]) -> bool:
+        """A worker could not start and leaves: whether it was the last. Another may answer its portion."""
+        with self.lock:
+            self.portions.appendleft(portion)
+            self.seats -= 1
+            return self.seats == 0
+
+    def answered(self) -> None:
+        """It lives."""
+        with self.lock:
+            self.in_a_row = 0
+
+    def died(self) -> bool:
+        """A worker has died: whether that was once too often."""
+        with self.lock:
+            self.deaths += 1
+            self.in_a_row += 1
+            return self.in_a_row > RESTARTS or self.deaths > RESTARTS + len(self.job.questions) // SHARE
+
+    def give_up(self) -> list[Question]:
+        """All that is left."""
+        with self.lock:
+            left = [question for portion in self.portions for question in portion]
+            self.portions.clear()
+            return left
+
+
+def _portions(questions: Iterable[Question]) -> Iterator[deque[Question]]:
+    """Questions in their order, cut where another function begins and after so many."""
+    for _, same in groupby(questions, key=lambda q: (q.query.function, q.query.dtype)):
+        found = list(same)
+        for start in range(0, len(found), PORTION):
+            yield deque(found[start : start + PORTION])
+
+
+def _seat(desk: _Desk, crew: _Crew) -> Iterator[Event]:
+    """The events of one worker and of those that take its place when it dies."""
+    job = desk.job
     target = Target(job.entry.name, job.device.kind, reference=job.entry.reference)
-    restarts = 0
     worker: Worker | None = None
-    known = False
+    mine: deque[Question] = deque()
     try:
-        for question in job.questions:
-            if stop.is_set():
+        while not crew.stop.is_set():
+            mine = mine or desk.take()
+            if not mine:
                 return
+            question = mine[0]
+            asked = False
             try:
                 if worker is None:
-                    worker = Worker(job)
-                    keep(worker)
+                    worker = crew.hire(job)
                     target = _described(target, worker.ready())
-                    if not known:
-                        known = True
+                    if desk.is_new(target):
                         yield target
-                record = worker.ask(question, timeout)
+                asked = True
+                record = worker.ask(question)
+                desk.answered()
             except WorkerDied as death:
-                if stop.is_set():
+                if crew.stop.is_set():
                     return
                 if worker is not None:
-                    worker.close()
+                    crew.let_go(worker)
                 worker = None
-                if not known:
-                    yield replace(target, failure=death.message or death.error)
+                if not desk.known:
+                    if desk.fails(mine):
+                        yield replace(target, failure=death.message or death.error)
                     return
+                is_too_often = desk.died()
+                if not asked and not is_too_often:  # it did not come up again: the question isn't to blame
+                    continue
                 record = Record(question.query.id, death.outcome, error=death.error, message=death.message)
-                restarts += 1
-                if restarts > RESTARTS:
+                if is_too_often:
                     yield record.of(target)
-                    yield from _given_up(job, question, target)
+                    mine.popleft()
+                    yield from _given_up([*mine, *desk.give_up()], target, desk.deaths)
                     return
+            mine.popleft()
             yield record.of(target)
     finally:
         if worker is not None:
-            worker.close()
+            crew.let_go(worker)
 
 
-def _given_up(job: Job, last: Question, target: Target) -> Iterator[Record]:
+def _given_up(questions: Iterable[Question], target: Target, deaths: int) -> Iterator[Record]:
     """Records for what was never asked, because the worker kept dying."""
-    begun = False
-    for question in job.questions:
-        if begun:
-            message = f"not asked: the worker had died {RESTARTS + 1} times before"
-            yield Record(question.query.id, Outcome.CRASHED, error="given up", message=message).of(target)
-        begun = begun or question is last
+    for question in questions:
+        message = f"not asked: the worker had died {deaths} times before"
+        yield Record(question.query.id, Outcome.CRASHED, error="given up", message=message).of(target)
 
 
 def _described(target: Target, facts: Mapping[str, Any]) -> Target:
@@ -265,3 +250,6 @@ def _described(target: Target, facts: Mapping[str, Any]) -> Target:
     return replace(
         target, device_name=str(settings.pop("device_name", "")), versions=facts["versions"], settings=settings
     )
+
+
+__all__ = ["Event", "Job", "Limits", "run"]

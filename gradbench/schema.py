@@ -19,7 +19,7 @@ CASE: Final = {
     "description": "One line that says what the case shows.",
     "source": "Where it comes from: author (year), title; a standard; an issue.",
     "tags": "Words to select it by.",
-    "inputs": "The arrays it is differentiated by: scalar, a list of sizes, or any.",
+    "inputs": "The arrays it is a function of, differentiated by those of real and complex numbers: scalar, a list of sizes, or any.",
     "constants": "The arrays it is not differentiated by: weights, labels, indices, masks.",
     "function": "The function, as an expression or as assignments ending with return.",
     "manual": "The reverse pass by hand: assignments, then return {input: adjoint}; `cotangent` is the output's.",
@@ -32,7 +32,10 @@ CASE: Final = {
     "tolerance": "A tolerance of the author's own, with the reason for it.",
     "points": "Where it is asked, and what is stated there.",
 }
-INPUT: Final = {"shape": "scalar, a list of sizes, or any.", "dtype": "real or complex."}
+INPUT: Final = {"shape": "scalar, a list of sizes, or any.", "dtype": "real, complex, integer or boolean."}
+KINDS: Final = ("real", "complex", "integer", "boolean")
+DISCRETE: Final = ("integer", "boolean")
+"""The kinds of an input by which there is no derivative."""
 CONSTANT: Final = {"values": "The numbers.", "dtype": "real, complex, integer or boolean."}
 TOLERANCE: Final = {
     "rtol": "Relative to the right answer.",
@@ -72,6 +75,7 @@ DISTRIBUTIONS: Final = {
     "uniform": "From low to high.",
     "log_uniform": "From low to high, both above 0, equally often in each power of 2.",
     "normal": "With this mean and this standard deviation.",
+    "integers": "Whole numbers from low to high, both included, equally often; of a boolean input 0 and 1.",
 }
 
 
@@ -114,7 +118,7 @@ def json_schema() -> dict[str, Any]:
         "source": {"type": "string"},
         "tags": words,
         "inputs": _named(
-            {"anyOf": [*shape["anyOf"], _object(INPUT, {"shape": shape, "dtype": {"enum": ["real", "complex"]}})]}
+            {"anyOf": [*shape["anyOf"], _object(INPUT, {"shape": shape, "dtype": {"enum": list(KINDS)}})]}
         ),
         "constants": values,
         "function": {"type": "string"},

@@ -16,6 +16,7 @@ from gradbench import runner, verify
 from gradbench.crosscheck import crosscheck
 from gradbench.device import Device
 from gradbench.judge import Ruling, Verdict, judge
+from gradbench.process import Limits
 from gradbench.query import Question
 from gradbench.record import Outcome, Record, Run, Target
 from gradbench.registry import Entry
@@ -90,13 +91,12 @@ def selfcheck(questions: Sequence[Question], liars: Sequence[str], timeout: floa
     records: list[Record] = []
     targets: dict[str, Target] = {}
     # Two at a time, so that a self-check leaves the machine usable.
-    for start in range(0, len(jobs), 2):
-        with closing(runner.run(jobs[start : start + 2], timeout)) as events:
-            for event in events:
-                if isinstance(event, Target):
-                    targets[event.environment] = event
-                else:
-                    records.append(event)
+    with closing(runner.run(jobs, Limits(timeout), at_once=2)) as events:
+        for event in events:
+            if isinstance(event, Target):
+                targets[event.environment] = event
+            else:
+                records.append(event)
     run = Run({}, {q.query.id: q for q in questions}, targets, records)
     return _scored(list(judge(run)), liars)
 

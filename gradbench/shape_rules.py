@@ -200,7 +200,7 @@ def _take(_name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> S
     x, indices = arguments
     axis = axis_of(statics["axis"], len(x.shape))
     if indices.kind != "integer":
-        raise Misfit("the indices are not whole numbers", "a constant with 'dtype: integer'")
+        raise Misfit("the indices are not whole numbers", "an input or a constant with 'dtype: integer'")
     return Spec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.kind)
 
 

@@ -7,7 +7,7 @@ number, a formula of constants, a set of numbers, or a word.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from gradbench import schema
 from gradbench.document import Entries, Items, Leaf, Tree
 from gradbench.errors import LanguageError, Place, suggestion
 from gradbench.exact import number
-from gradbench.query import Array, Operator, Stated
+from gradbench.query import BY_INPUT, Array, Operator, Stated
 
 Shape = tuple[int, ...]
 
@@ -30,6 +30,9 @@ class Blame(Protocol):
 
     def language(self, leaf: Leaf, error: LanguageError) -> Exception:
         """Notes a mistake within a text."""
+
+    def room(self, place: Place, count: int) -> None:
+        """Raises if there is no room for so many numbers more."""
 
     def array(self, tree: Tree, shape: Shape | None) -> tuple[Array, bool]:
         """An array of numbers."""
@@ -56,10 +59,19 @@ class Answer:
 
 
 class Reader:
-    """Reads the answers of one point; `outputs` are the shapes of what the function returns, by key."""
+    """Reads the answers of one point.
 
-    def __init__(self, blame: Blame, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
-        self.blame, self.inputs, self.outputs = blame, inputs, outputs
+    Args:
+        blame: Who collects the mistakes.
+        inputs: The shapes of what it is differentiated by.
+        outputs: The shapes of what the function returns, by key.
+        discrete: The kind of each input by which there is no derivative.
+    """
+
+    def __init__(
+        self, blame: Blame, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], discrete: Mapping[str, str]
+    ) -> None:
+        self.blame, self.inputs, self.outputs, self.discrete = blame, inputs, outputs, discrete
 
     def answers(self, operator: Operator, entries: Entries) -> Iterator[Answer]:
         """Everything stated of one operator at the point."""
@@ -68,6 +80,8 @@ class Reader:
             return
         if wrong := misfit(operator, self.outputs):
             raise self.blame.wrong(entries.keys[operator], wrong, "state the jacobian or a vjp")
+        if wrong := motionless(operator, self.inputs):
+            raise self.blame.wrong(entries.keys[operator], wrong, "state the value")
         if operator in schema.DIRECTED:
             for part in tree.parts if isinstance(tree, Items) else (tree,):
                 yield self.directed(operator, part)
@@ -94,10 +108,13 @@ class Reader:
                     right = "a partial derivative is by scalars; state the jacobian or the hessian"
                     raise self.blame.wrong(given.place, f"{name!r} is an array", right)
             return Answer(operator, stated, orders=orders)
+        for name, place in given.keys.items() if isinstance(given, Entries) else ():
+            self.derivable(place, name)
         if not isinstance(given, Entries) or set(given.parts) - set(self.inputs):
             raise self.blame.wrong(
                 given.place, "tangents must be a mapping of inputs", f"with {', '.join(self.inputs)}"
             )
+        self.blame.room(tree.place, sum(map(math.prod, self.inputs.values())))
         tangents = {
             name: self.blame.array(given.parts[name], shape)[0] if name in given.parts else np.zeros(shape)
             for name, shape in self.inputs.items()
@@ -124,6 +141,8 @@ class Reader:
         keys = operator.keys(self.inputs)
         if keys == ("",):
             return {"": self.component_array(tree, output)}
+        if not self.inputs and not isinstance(tree, Entries):
+            self.derivable(tree.place, next(iter(self.discrete)))
         named = isinstance(tree, Entries) and not set(tree.parts) <= set(schema.SETS)
         if len(self.inputs) == 1 and not named:
             return {keys[0]: self.component_array(tree, operator.shape(keys[0], self.inputs, output))}
@@ -131,11 +150,18 @@ class Reader:
         for key, part in found.items():
             if key not in keys:
                 names = key.split(",")
+                for name in names:
+                    self.derivable(part.place, name)
                 bad = next((name for name in names if name not in self.inputs), key)
                 raise self.blame.wrong(part.place, f"{bad!r} is no input", suggestion(bad, self.inputs))
         return {
             key: self.component_array(part, operator.shape(key, self.inputs, output)) for key, part in found.items()
         }
+
+    def derivable(self, place: Place, name: str) -> None:
+        """Raises if there is no derivative by an input."""
+        if name in self.discrete:
+            raise self.blame.wrong(place, *underivable(name, self.discrete[name], self.inputs))
 
     def flat(self, tree: Tree, depth: int, prefix: str = "") -> Iterator[tuple[str, Tree]]:
         """The parts by key, names of pairs joined by a comma."""
@@ -149,8 +175,9 @@ class Reader:
 
     def component_array(self, tree: Tree, shape: Shape) -> Stated:
         """A stated array; a single component or set fills the whole shape."""
-        components = list(self.components(tree, shape))
         size = math.prod(shape)
+        self.blame.room(tree.place, 3 * size)
+        components = list(self.components(tree, shape))
         if len(components) == 1 and not isinstance(tree, Items):
             components *= size
         kind = np.complex128 if any(isinstance(c.lower, complex) for c in components) else np.float64
@@ -224,6 +251,28 @@ class Reader:
             return number(tree.text)
         except LanguageError as error:
             raise self.blame.language(tree, error) from None
+
+
+def underivable(name: str, kind: str, inputs: Iterable[str]) -> tuple[str, str]:
+    """What is wrong with a derivative by an integer or boolean input, and what would fit.
+
+    Args:
+        name: Of the input.
+        kind: Of it.
+        inputs: Those by which there are derivatives.
+    """
+    others = ", ".join(inputs)
+    right = f"state those by {others}" if others else "state the value"
+    article = "an" if kind[0] in "aeiou" else "a"
+    wrong = f"{name!r} is {article} {kind} input, by which there is no derivative"
+    return wrong, f"{right}; what each target answers by {name!r} is recorded as its convention"
+
+
+def motionless(operator: Operator, inputs: Iterable[str]) -> str:
+    """Why an operator can't be asked of a function with no inputs but integer and boolean ones; empty if it can."""
+    if operator is Operator.VALUE or operator in BY_INPUT or any(True for _ in inputs):
+        return ""
+    return f"{operator} needs an input of real or complex numbers, and there is none"
 
 
 def misfit(operator: Operator, outputs: Mapping[str, Shape]) -> str:

@@ -1,27 +1,65 @@
 """Verdicts as rows and columns: what every report is drawn from.
 
-Verdicts enter; pandas frames leave: tidy `rows`, one for each case, point, operator, input, dtype, target and device;
-the `matrix` of cases by targets; and `totals`.
+Verdicts enter; a `Row` for each case, point, operator, input, dtype, target and device leaves, or a pandas frame of them;
+and from that the `matrix` of cases by targets, and `totals`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
-from gradbench.judge import WORST, Ruling, Verdict
-from gradbench.wire import Array
+from gradbench.compare import Truth
+from gradbench.judge import WORST, Finding, Ruling, Verdict
+from gradbench.query import Array, Query
 
-COLUMNS: Final = (
-    "case", "point", "topic", "operator", "input", "dtype", "target", "device", "version", "verdict", "reason", "detail",
-    "absolute", "relative", "ulps", "median_ulps", "grade", "bad", "size", "index", "answer", "truth", "allowed",
-    "rule", "source", "first_seconds", "seconds", "composite", "place", "query", "environment",
-)  # fmt: skip
+
+class Row(NamedTuple):
+    """What is known of one array of one answer. Numbers round-trip; what doesn't apply is NaN, or an empty text."""
+
+    case: str
+    point: int
+    topic: str
+    operator: str
+    input: str
+    dtype: str
+    target: str
+    device: str
+    version: str
+    verdict: str
+    reason: str
+    detail: str
+    absolute: float
+    relative: float
+    ulps: float
+    median_ulps: float
+    grade: str
+    bad: int
+    size: int
+    index: str  # type: ignore[assignment]  # the column's name; nobody asks a row where in it something stands
+    answer: str
+    truth: str
+    allowed: float
+    rule: str
+    source: str
+    first_seconds: float
+    seconds: float
+    composite: str
+    place: str
+    query: str
+    environment: str
+
+
+COLUMNS: Final = Row._fields
 _COUNTS: Final = ("point", "bad", "size")
 _NUMBERS: Final = ("absolute", "relative", "ulps", "median_ulps", "allowed", "first_seconds", "seconds")
+_VARIED: Final = ("index", "answer", "truth")
+"""Texts that seldom repeat; every other one stands once in a frame, however many rows have it."""
 
 
 def rows(verdicts: Iterable[Verdict]) -> pd.DataFrame:
@@ -29,65 +67,119 @@ def rows(verdicts: Iterable[Verdict]) -> pd.DataFrame:
 
     Numbers are float64 and round-trip; what doesn't apply is NaN, or an empty text.
     """
-    frame = pd.DataFrame((row for verdict in verdicts for row in _rows(verdict)), columns=list(COLUMNS))
-    frame = frame.astype(dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_COUNTS, "int64"))
-    frame["verdict"] = pd.Categorical(frame["verdict"], categories=[str(r) for r in WORST], ordered=True)
-    return frame
+    return frame(row for verdict in verdicts for row in rows_of(verdict))
 
 
-def _rows(verdict: Verdict) -> Iterable[dict[str, Any]]:
+def frame(found: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a frame, each text once."""
+    columns: dict[str, _Column] = {name: _column(name) for name in COLUMNS}
+    adds = [column.add for column in columns.values()]
+    for row in found:
+        for add, value in zip(adds, row, strict=True):
+            add(value)
+    made = pd.DataFrame({name: column.whole() for name, column in columns.items()})
+    made["verdict"] = made["verdict"].cat.set_categories([str(r) for r in WORST], ordered=True)
+    return made
+
+
+def _column(name: str) -> _Column:
+    if name in _COUNTS:
+        return _Numbers("q")
+    if name in _NUMBERS:
+        return _Numbers("d")
+    return _Texts() if name in _VARIED else _Words()
+
+
+class _Column(Protocol):
+    """A column of a frame while it grows."""
+
+    def add(self, value: Any, /) -> None:
+        """One more value."""
+
+    def whole(self) -> Any:
+        """What pandas makes a column of."""
+
+
+class _Numbers:
+    def __init__(self, kind: str) -> None:
+        self.values = array(kind)
+        self.add = self.values.append
+
+    def whole(self) -> Array:
+        return np.array(self.values)
+
+
+class _Texts:
+    def __init__(self) -> None:
+        self.values: list[str] = []
+        self.add = self.values.append
+
+    def whole(self) -> pd.Series:
+        return pd.Series(self.values, dtype=object)
+
+
+class _Words:
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.codes = array("l")
+
+    def add(self, word: str) -> None:
+        self.codes.append(self.numbers.setdefault(word, len(self.numbers)))
+
+    def whole(self) -> pd.Categorical:
+        return pd.Categorical.from_codes(np.array(self.codes), pd.Index(list(self.numbers), dtype=object))
+
+
+def rows_of(verdict: Verdict) -> Iterator[Row]:
+    """A row for each finding of a verdict."""
     question, record = verdict.question, verdict.record
-    shared = {
-        "case": question.case,
-        "point": question.point,
-        "topic": question.topic,
-        "operator": _operator(verdict),
-        "dtype": question.query.dtype,
-        "target": record.target,
-        "device": record.device,
-        "version": verdict.target.versions.get(record.target.partition(":")[0], ""),
-        "first_seconds": record.first,
-        "seconds": record.seconds,
-        "composite": " ".join(record.composite),
-        "place": question.place,
-        "query": question.query.id,
-        "environment": record.environment,
-    }
+    operator = operator_text(question.query)
+    version = verdict.target.versions.get(record.target.partition(":")[0], "")
+    first, seconds = (math.nan if s is None else float(s) for s in (record.first, record.seconds))
+    composite = " ".join(record.composite)
     for finding in verdict.findings:
         found = finding.difference
-        truth = verdict.right(finding.key)
-        yield {
-            **shared,
-            "input": finding.key,
-            "verdict": str(finding.ruling),
-            "reason": finding.reason,
-            "detail": finding.detail,
-            "absolute": None if found is None else found.absolute,
-            "relative": None if found is None else found.relative,
-            "ulps": None if found is None else found.ulps,
-            "median_ulps": None if found is None else found.median_ulps,
-            "grade": "" if found is None else found.grade,
-            "bad": 0 if found is None else found.bad,
-            "size": 0 if found is None else found.size,
-            "index": "" if found is None or truth is None else index_text(found.worst, truth.shape),
-            "answer": "" if found is None else number_text(found.answered),
-            "truth": "" if found is None or truth is None else truth_text(truth, found.worst),
-            "allowed": None if found is None else found.allowed,
-            "rule": finding.tolerance,
-            "source": finding.source,
-        }
+        yield Row(
+            question.case, question.point, question.topic, operator, finding.key, question.query.dtype,
+            record.target, record.device, version, finding.ruling.value, finding.reason, finding.detail,
+            *(
+                (math.nan, math.nan, math.nan, math.nan, "", 0, 0)
+                if found is None
+                else (found.absolute, found.relative, found.ulps, found.median_ulps, found.grade, found.bad, found.size)
+            ),
+            *worst_texts(verdict, finding), math.nan if found is None else found.allowed,
+            finding.tolerance, finding.source, first, seconds, composite, question.place, question.query.id,
+            record.environment,
+        )  # fmt: skip
 
 
-def _operator(verdict: Verdict) -> str:
+def worst_texts(verdict: Verdict, finding: Finding) -> tuple[str, str, str]:
+    """The worst entry: its index, what was answered there, and what is right."""
+    found = finding.difference
+    if found is None:
+        return "", "", ""
+    truth = verdict.right(finding.key)
+    answer = number_text(found.answered)
+    if truth is None:
+        return "", answer, ""
+    return index_text(found.worst, truth.shape), answer, truth_text(truth, found.worst)
+
+
+def operator_text(query: Query) -> str:
     """The operator, with the orders of a partial derivative."""
-    query = verdict.question.query
     orders = "" if query.orders is None else " " + " ".join(f"{name}:{order}" for name, order in query.orders.items())
     return f"{query.operator}{orders}"
 
 
 def index_text(flat: int, shape: Sequence[int]) -> str:
     """The index of an entry, as `[1, 0]`; empty for a scalar."""
-    return str([int(i) for i in np.unravel_index(flat, shape)]) if shape and np.prod(shape) else ""
+    if not shape or 0 in shape:
+        return ""
+    found = []
+    for length in reversed(shape):
+        flat, here = divmod(int(flat), length)
+        found.append(here)
+    return str(found[::-1])
 
 
 def number_text(number: complex | Array) -> str:
@@ -96,11 +188,11 @@ def number_text(number: complex | Array) -> str:
     return repr(value.real) if value.imag == 0 else repr(value)
 
 
-def truth_text(truth: Any, flat: int) -> str:
+def truth_text(truth: Truth, flat: int) -> str:
     """What is right for one entry, in words where it is no number."""
     if not truth.centre.size:
         return ""
-    kind = str(truth.kind.reshape(-1)[flat])
+    kind = "number" if set(truth.counts) == {"number"} else str(truth.kind.reshape(-1)[flat])
     if kind == "set":
         return f"[{truth.lower.reshape(-1)[flat]!r}, {truth.upper.reshape(-1)[flat]!r}]".replace(
             "np.float64(", ""
@@ -120,7 +212,7 @@ def matrix(frame: pd.DataFrame, by: str = "case") -> pd.DataFrame:
     if frame.empty:
         return pd.DataFrame()
     codes = frame.assign(code=frame["verdict"].cat.codes).pivot_table(
-        index=by, columns="target", values="code", aggfunc="min", sort=False
+        index=by, columns="target", values="code", aggfunc="min", sort=False, observed=True
     )
     names = [str(r) for r in WORST]
     return codes.map(lambda code: "" if pd.isna(code) else names[int(code)])
@@ -130,7 +222,7 @@ def totals(frame: pd.DataFrame) -> pd.DataFrame:
     """How often each ruling was given to each target; a column for each ruling, best first."""
     if frame.empty:
         return pd.DataFrame()
-    keys = [frame[name] for name in ("target", "device", "version")]
+    keys = [frame[name].astype(str) for name in ("target", "device", "version")]
     counts = pd.crosstab(keys, frame["verdict"].astype(str))
     return counts.reindex(columns=[str(r) for r in reversed(WORST)], fill_value=0)
 

@@ -1,6 +1,6 @@
 """Ask, answer, conclude: the three arms joined.
 
-Cases and targets enter; a `Run` leaves, written to a record file as it goes; and from a run, its verdicts.
+Questions and targets enter; a record file is written as the answers come.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gradbench import __version__, registry, runner
+from gradbench import __version__, identity, registry
+from gradbench.cache import Cache
 from gradbench.device import Device
-from gradbench.journal import Writer, read
+from gradbench.errors import CannotWrite
+from gradbench.keeper import Keeper
 from gradbench.oracle import LADDER, REFERENCES
+from gradbench.process import Job, Limits
 from gradbench.query import Operator, Question
-from gradbench.record import Outcome, Record, Run, Status, Target
+from gradbench.record import Record, Target
 from gradbench.registry import Entry
+from gradbench.resume import Settled, begun
+from gradbench.writer import Writer
 
 Watch = Callable[[Target | Record], None]
 
@@ -33,14 +38,14 @@ def references() -> list[Entry]:
     return [entry for entry in registry.installed().values() if entry.reference]
 
 
-def jobs(targets: Iterable[Entry], questions: Sequence[Question], device: Device) -> list[runner.Job]:
+def jobs(targets: Iterable[Entry], questions: Sequence[Question], device: Device) -> list[Job]:
     """What each worker is to do; references and CPU-only targets stay on the CPU."""
     found = []
     for entry in targets:
         asked = [q for q in questions if suits(entry, q)]
         where = device if device.kind in entry.devices else Device()
         if asked:
-            found.append(runner.Job(entry, where, asked))
+            found.append(Job(entry, where, asked))
     order = {name: i for i, name in enumerate(HEAVY)}
     return sorted(found, key=lambda job: order.get(job.entry.framework, len(order)))
 
@@ -79,15 +84,36 @@ def header(**facts: Any) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Setup:
+    """How a run is done.
+
+    Attributes:
+        device: Where the targets run.
+        limits: How long to wait for an answer, and how much memory to allow.
+        at_once: How many workers there are at a time; twice as many as cores if None.
+        workers: How many share the questions of a target.
+        cache: Answers that are known already; None to ask everything.
+        resume: Whether to go on with the file if it was begun.
+        shard: Which part of all questions these are, as `1/4`; empty if they are all.
+    """
+
+    device: Device = field(default_factory=Device)
+    limits: Limits = field(default_factory=Limits)
+    at_once: int | None = None
+    workers: int = 1
+    cache: Cache | None = None
+    resume: bool = False
+    shard: str = ""
+
+
 def run(
     questions: Sequence[Question],
     targets: Sequence[Entry],
     path: Path,
-    device: Device = Device(),  # noqa: B008  # it is frozen
-    timeout: float = 60.0,
+    setup: Setup = Setup(),  # it is frozen
     watch: Watch = lambda _event: None,
-    at_once: int | None = None,
-) -> Run:
+) -> None:
     """Asks every target and every reference, and writes what happens to `path` as it happens.
 
     Two stages: first everybody but the high-precision reference, which is then asked what the certified one could not
@@ -97,48 +123,47 @@ def run(
         questions: What to ask.
         targets: Whom to judge; the references are added.
         path: The record file.
-        device: Where the targets run.
-        timeout: Seconds a query may take.
+        setup: How.
         watch: Called with every event.
-        at_once: How many workers there are at a time; twice as many as cores if None.
+
+    Raises:
+        CannotWrite: The file takes no more; what it holds is whole lines.
+        CannotResume: The file holds another run than this.
     """
     known = {entry.name: entry for entry in (*targets, *references())}
     late = known.pop("high-precision", None)
-    records: list[Record] = []
-    with path.open("w", encoding="utf-8") as stream:
-        writer = Writer(stream, header(device=device.kind, remark=device.remark))
-        for question in questions:
-            writer.question(question)
-
-        def keep(stage: Iterable[runner.Job]) -> None:
-            with closing(runner.run(list(stage), timeout, at_once or 2 * cores())) as events:
-                for event in events:
-                    if isinstance(event, Target):
-                        writer.target(event)
-                    else:
-                        writer.record(event)
-                        records.append(event)
-                    watch(event)
-
-        keep(jobs(known.values(), questions, device))
-        if late is not None:
-            open_ = unsettled(questions, records)
-            keep(jobs([late], open_, Device()))
-        writer.finish()
-    return read(path)
-
-
-def unsettled(questions: Sequence[Question], records: Iterable[Record]) -> list[Question]:
-    """The questions that the certified reference left open, in whole or in part."""
-    first, vouched = LADDER[0]
-    settled = {
-        record.query
-        for record in records
-        if record.target == first
-        and record.outcome is Outcome.ANSWERED
-        and all(((s == vouched) | (s == Status.KINK)).all() for s in record.status.values())
-    }
-    return [question for question in questions if question.query.id not in settled]
+    settled = Settled(*LADDER[0])
+    asked = jobs(known.values(), questions, setup.device)
+    asked = [replace(job, workers=1 if job.entry.reference else setup.workers) for job in asked]
+    last = [] if late is None else jobs([late], questions, Device())
+    identities = {_name(job): identity.fingerprint(job.entry, job.device) for job in (*asked, *last)}
+    old = begun(path, settled) if setup.resume else None
+    facts = {"device": setup.device.kind, "shard": setup.shard}
+    if old is not None:
+        old.check(questions, identities, facts)
+    if old is None or not old.complete:
+        try:
+            stream = path.open("wb" if old is None else "r+b", buffering=0)
+        except OSError as error:
+            raise CannotWrite(path, error) from None
+        with stream:
+            head = header(remark=setup.device.remark, identities=identities, **facts) if old is None else None
+            writer = Writer(stream, head, old.count if old else 0)
+            for question in questions:
+                if old is None or question.query.id not in old.digests:
+                    writer.question(question)
+            keeper = Keeper(writer, old, identities, setup.cache, settled, watch)
+            at_once = setup.at_once or 2 * cores()
+            keeper.run(asked, setup.limits, at_once)
+            if last:
+                keeper.run([replace(job, questions=settled.open(job.questions)) for job in last], setup.limits, at_once)
+            writer.finish()
+            if setup.cache is not None:
+                setup.cache.close()
 
 
-__all__ = ["REFERENCES", "header", "jobs", "references", "run", "unsettled"]
+def _name(job: Job) -> str:
+    return f"{job.entry.name}@{job.device.kind}"
+
+
+__all__ = ["REFERENCES", "Setup", "header", "jobs", "references", "run"]

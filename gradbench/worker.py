@@ -1,26 +1,31 @@
-"""The child process: one adapter on one device; queries in, records out, a line of JSON each.
+"""The child process: one adapter on one device; queries in, records out, a frame each (see `frames`).
 
 The protocol has file descriptors of its own: standard output and error are moved aside before a framework is imported,
-so that nothing a framework prints can break it. The first line out says `ready`, with versions and settings, or
-`failed`, with the reason; then comes one `record` for each `query`. The process ends when its input does.
+so that nothing a framework prints can break it. The first frame out says `ready`, with versions and settings, or
+`failed`, with the reason; then comes one `record` for each `query`. The process ends when its input does. Told so by
+the signal SIGUSR1, it writes to standard error where it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
-import json
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from io import BufferedReader
+from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 
-from gradbench import registry
+from gradbench import frames, registry
 from gradbench.adapter import Adapter, Estimate, Function, Reference, lifted
+from gradbench.aside import aside
 from gradbench.errors import GradbenchError, Unsupported
 from gradbench.language import parse, parse_rule
 from gradbench.packing import Packing
@@ -52,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     spec, device = arguments if arguments is not None else sys.argv[1:]
     incoming, outgoing = _protocol()
     _die_with_parent()
+    _die_first()
     faulthandler.enable(sys.stderr)
+    faulthandler.register(signal.SIGUSR1, sys.stderr)
     try:
         adapter = registry.load(spec)
         settings = dict(adapter.open(device))
@@ -61,14 +68,24 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         _send(outgoing, {"failed": f"{type(error).__name__}: {error}"[:_MESSAGE]})
         return 1
-    _send(outgoing, {"ready": {"versions": versions, "settings": settings}})
+    compiles = bool(getattr(adapter, "compiles", False))
+    _send(outgoing, {"ready": {"versions": versions, "settings": settings, "compiles": compiles}})
     answerer = Answerer(adapter, device)
+
+    def read(length: int) -> bytearray:
+        found = bytearray(length)
+        have = 0
+        while have < length and (got := incoming.readinto(memoryview(found)[have:])):
+            have += got
+        return found
+
     for line in incoming:
-        _send(outgoing, {"record": answerer.record(Query.from_json(json.loads(line)["query"])).to_json()})
+        asked = frames.unpacked(line, read)
+        _send(outgoing, {"record": answerer.record(Query.from_json(asked["query"])).to_json()})
     return 0
 
 
-def _protocol() -> tuple[IO[bytes], IO[bytes]]:
+def _protocol() -> tuple[BufferedReader, IO[bytes]]:
     """The two streams of the protocol, on descriptors of their own; 0 reads nothing and 1 writes to 2 from here on."""
     incoming = os.fdopen(os.dup(0), "rb")
     outgoing = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -79,20 +96,27 @@ def _protocol() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _send(stream: IO[bytes], value: Mapping[str, Any]) -> None:
-    data = memoryview(json.dumps(value, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-    while data:  # an unbuffered write to a pipe may take a part
-        data = data[stream.write(data) :]
+    for buffer in frames.packed(value):
+        data = memoryview(buffer)
+        while data:  # an unbuffered write to a pipe may take a part
+            data = data[stream.write(data) :]
 
 
 def _die_with_parent() -> None:
     """On Linux, asks the kernel to end this process with the one that started it, even if it hangs in C."""
     if sys.platform == "linux":
         import ctypes  # nowhere else needed
-        import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() == 1:
             sys.exit(1)
+
+
+def _die_first() -> None:
+    """On Linux, asks the kernel to end this process rather than the one that started it when the machine has no memory."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
 
 
 class Answerer:
@@ -123,6 +147,9 @@ class Answerer:
             return _failure(query, Outcome.RAISED, error)
 
     def _estimated(self, query: Query) -> Record:
+        query = query.held  # to a reference they are constants
+        if not query.inputs and query.operator != Operator.VALUE:
+            return _refusal(query, "there is nothing to differentiate by")
         start = time.perf_counter()
         found, twin = self._estimate(query), query.twin
         margin = found.margin if twin is None else _mirrored(found, self._estimate(twin))
@@ -150,24 +177,35 @@ class Answerer:
         ask = getattr(self.adapter, query.operator, None)
         if ask is None:
             return _refusal(query, f"it has no {query.operator}")
-        f = self._of(query)
-        x = {name: self.adapter.asarray(array) for name, array in query.inputs.items()}
+        whole = self._of(query)
+        inputs = {name: self.adapter.asarray(array) for name, array in query.inputs.items()}
+        discrete = query.discrete
+        f = whole.holding({name: inputs[name] for name in discrete})
+        x = {name: array for name, array in inputs.items() if name not in discrete}
         direction = self._direction(query)
-        first, native = self._timed(ask, f, x, direction)
+        nothing = not x and query.operator != Operator.VALUE  # to differentiate by
+        first, native = (None, {}) if nothing else self._timed(ask, f, x, direction)
         answer = self._numpy(native)
         seconds = repeatable = None
         margin: dict[str, dict[str, Array]] = {}
-        if first < REPEAT_LIMIT or getattr(self.adapter, "compiles", False):  # what took long was the compiler
+        # What took long was the compiler, if there is one.
+        if first is not None and (first < REPEAT_LIMIT or getattr(self.adapter, "compiles", False)):
             seconds, native = self._timed(ask, f, x, direction)
             again = [self._numpy(native)]
             again += [self._numpy(self._timed(ask, f, x, direction)[1]) for _ in range(self.calls - 2)]
             repeatable = all(_same(answer, one) for one in again)
             margin = {} if repeatable else _spread(answer, again)
-        changed = [name for name in x if not _same_array(self.adapter.numpy(x[name]), query.inputs[name])]
+        notes: dict[str, Any] = {}
+        if query.remarks and hasattr(self.adapter, "remarks"):
+            notes["remarks"] = self._remarks(f, x)
+        if query.asides:
+            asked = (self.adapter, query.operator, whole, inputs)
+            notes["discrete"] = {name: aside(*asked, name, direction) for name in query.asides}
+        changed = [name for name in inputs if not _same_array(self.adapter.numpy(inputs[name]), query.inputs[name])]
         return Record(
             query.id, Outcome.ANSWERED, answer, margin=margin, first=first, seconds=seconds, repeatable=repeatable,
             mutated=tuple(changed), composite=tuple(sorted(used & set(self.adapter.composite))),
-            notes={"remarks": self._remarks(f, x)} if query.remarks and hasattr(self.adapter, "remarks") else {},
+            notes=notes,
         )  # fmt: skip
 
     def _remarks(self, f: Function, x: Mapping[str, Any]) -> dict[str, str]:
@@ -198,7 +236,9 @@ class Answerer:
     def _numpy(self, native: Any) -> dict[str, Array | None]:
         """The answer by key. None stays None: the framework said so."""
         parts = dict(_keyed(native))
-        return {key: None if part is None else self.adapter.numpy(part) for key, part in parts.items()}
+        found = {key: None if part is None else self.adapter.numpy(part) for key, part in parts.items()}
+        # JAX's float0: the derivative of whole numbers, which is no array of anything.
+        return {key: None if array is None or array.dtype.names else array for key, array in found.items()}
 
     def _of(self, query: Query) -> Function:
         constants = tuple((k, a.dtype.name, a.shape, a.tobytes()) for k, a in query.constants.items())

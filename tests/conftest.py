@@ -24,6 +24,12 @@ def _workers_can_import_the_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in paths if p))
 
 
+@pytest.fixture(autouse=True)
+def _answers_are_kept_apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees an answer that another kept, nor one of the person who runs the tests."""
+    monkeypatch.setenv("GRADBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def cases_file(tmp_path: Path):
     """Writes a case file and returns its path."""

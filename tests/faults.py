@@ -6,8 +6,10 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -196,3 +198,79 @@ class Doomed(Honest):
 
     def value(self, f, x):
         os._exit(3)
+
+
+class Hungry(Honest):
+    """Takes memory until somebody stops it, in steps that each succeed."""
+
+    def value(self, f, x):
+        if "way" in f.constants and int(f.constants["way"]):
+            held = []
+            while True:
+                held.append(bytearray(os.urandom(1 << 20) * 16))
+                time.sleep(0.01)
+        return super().value(f, x)
+
+
+class Parent(Honest):
+    """Starts a process of its own that would live on."""
+
+    def open(self, device):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600) # faults:Parent's child"])
+        return super().open(device)
+
+    def value(self, f, x):
+        if "way" in f.constants and int(f.constants["way"]):
+            time.sleep(1e6)
+        return super().value(f, x)
+
+
+class Busy(Honest):
+    """Computes for a while, in Python alone."""
+
+    def value(self, f, x):
+        total = 0
+        for n in range(400_000):
+            total += n
+        return super().value(f, x)
+
+
+class Slow(Honest):
+    """Takes a moment, so that a run can be ended in the middle."""
+
+    def value(self, f, x):
+        time.sleep(0.02)
+        return super().value(f, x)
+
+
+class Compiler(Honest):
+    """Takes its time the first time it sees a function."""
+
+    compiles = True
+
+    def __init__(self):
+        self.seen = set()
+
+    def value(self, f, x):
+        if f not in self.seen:
+            time.sleep(1.5)
+            self.seen.add(f)
+        return super().value(f, x)
+
+
+class Counting(Honest):
+    """Leaves a line in a file for each time its framework is imported and each time it is asked."""
+
+    def note(self, what):
+        path = os.environ.get("FAULTS_LOG")
+        if path:
+            with Path(path).open("a", encoding="utf-8") as stream:
+                stream.write(what + "\n")
+
+    def open(self, device):
+        self.note("open")
+        return {**super().open(device), "mood": os.environ.get("FAULTS_MOOD", "")}
+
+    def value(self, f, x):
+        self.note("asked")
+        return super().value(f, x)

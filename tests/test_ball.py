@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from fractions import Fraction
 
@@ -19,10 +20,11 @@ from gradbench.program import ITEM, Node, Program, Ref  # noqa: E402
 from gradbench.query import Operator, Query  # noqa: E402
 from gradbench.record import Status  # noqa: E402
 from gradbench.reference.ball import Ball, RulesDisagree  # noqa: E402
-from gradbench.reference.balls import settlement, sweep  # noqa: E402
+from gradbench.reference.balls import lift as lift_room  # noqa: E402
+from gradbench.reference.balls import route, settlement, sweep  # noqa: E402
 from gradbench.reference.balls.cells import Format, written, written_down  # noqa: E402
 from gradbench.reference.balls.interpolation import interpolation  # noqa: E402
-from gradbench.reference.balls.lift import lift, matrix  # noqa: E402
+from gradbench.reference.balls.lift import lift, matrix, remembered  # noqa: E402
 from gradbench.reference.power_series import pair_rules, series  # noqa: E402
 from gradbench.reference.reverse import adjoint as adjoint_room  # noqa: E402
 from gradbench.wire import FORMATS  # noqa: E402
@@ -32,12 +34,11 @@ CERTIFIED, KINK, SINGULAR, UNDECIDED = (
 )
 
 
-def ask(text, inputs, operator="gradient", *, dtype="float64", constants=None, ball=None, **directions):
+def ask(text, inputs, operator="gradient", *, dtype="float64", constants=None, ball=None, program=None, **directions):
     x = {name: np.asarray(value, FORMATS[dtype]) for name, value in inputs.items()}
     held = {name: np.asarray(value) for name, value in (constants or {}).items()}
-    program = parse(text, [*x, *held])
     query = Query("q", text, x, held, Operator(operator), dtype, **directions)
-    return (ball or Ball()).estimate(query, program)
+    return (ball or Ball()).estimate(query, program or parse(text, [*x, *held]))
 
 
 def one(text, x, operator="gradient", **more):
@@ -532,7 +533,7 @@ def test_a_wrong_rule_for_arrays_is_caught(monkeypatch, primitive, wrong, text, 
 @pytest.mark.parametrize(
     ("primitive", "by", "text", "inputs", "operator"),
     [
-        ("sin", "cos", "sin(x)", {"x": 0.5}, "value"),
+        ("digamma", "gammaln", "digamma(x)", {"x": 2.5}, "value"),
         ("sin", "cos", "sin(x)", {"x": 0.5}, "jvp"),
         ("sin", "cos", "sin(x)", {"x": 0.5}, "hessian"),
         ("digamma", "gammaln", "digamma(x)", {"x": 2.5}, "gradient"),
@@ -563,13 +564,126 @@ def test_beyond_some_size_only_what_works_on_arrays_is_checked(monkeypatch):
     assert not ask("det(x)", {"x": np.eye(3) + 0.5}).notes["checked"]
     assert ask("sum(sin(x))", {"x": np.arange(100.0)}).notes["checked"]
     assert not ask("max(sin(x))", {"x": np.arange(100.0)}).notes["checked"]
-    assert not ask("sum(sin(x))", {"x": np.arange(100.0)}, "value").notes["checked"]
+    assert ask("sum(sin(x))", {"x": np.arange(100.0)}, "value").notes["checked"]
+    assert not ask("max(sin(x))", {"x": np.arange(100.0)}, "value").notes["checked"]
 
 
-def test_a_wrong_enclosure_is_caught(monkeypatch):
-    monkeypatch.setitem(sweep.FORWARD, "sin", sweep.FORWARD["cos"])
+@pytest.mark.parametrize(
+    ("table", "primitive", "by", "text", "x"),
+    [
+        (sweep.FORWARD, "sin", "cos", "sin(x)", 0.5),
+        (sweep.FORWARD, "digamma", "gammaln", "digamma(x)", 0.5),
+        (sweep.FORWARD, "max", "min", "max(x)", [0.5, -1.0]),
+        (sweep.FORWARD, "relu", "exp", "relu(x)", 0.0),
+        (pair_rules.RULES, "sin", "cos", "sin(x)", 0.5),
+        (pair_rules.RULES, "tanh", "expit", "sum(tanh(x))", [0.5, -1.0]),
+        (pair_rules.RULES, "abs", "negative", "abs(x)", 0.5),
+        (series.OPS, "digamma", "gammaln", "digamma(x)", 0.5),
+        (series.OPS, "max", "min", "max(x)", [0.5, -1.0]),
+        (series.OPS, "relu", "exp", "relu(x)", 0.0),  # at a kink the arrays can't say
+    ],
+)
+def test_a_wrong_value_is_caught(monkeypatch, table, primitive, by, text, x):
+    assert ask(text, {"x": x}, "value").notes["checked"]
+    monkeypatch.setitem(table, primitive, table[by])
     with pytest.raises(RulesDisagree):
-        ask("sin(x)", {"x": 0.5}, "value")
+        ask(text, {"x": x}, "value")
+
+
+# What is asked again, and what isn't found out
+
+
+def test_the_second_answer_about_a_function_is_that_of_a_new_ball():
+    text, x = "sum(w @ tanh(x) * c) + sum(c)", np.array([0.5, -1.0])
+    constants, ball = {"w": np.array([[2.0, 1.0], [0.5, 3.0]]), "c": np.array([1.0, 2.0])}, Ball()
+    same = {"constants": constants, "program": parse(text, ["x", "w", "c"])}
+    for change in (None, "w", "c", "x"):
+        if change is not None:
+            array = x if change == "x" else constants[change]
+            array *= 1.5  # in place: it is the same array, with other numbers in it
+        found, fresh = ask(text, {"x": x}, ball=ball, **same), ask(text, {"x": x}, **same)
+        assert found.answer["x"].tolist() == fresh.answer["x"].tolist()
+        assert found.notes["checked"]
+
+
+def test_a_constant_that_is_no_number_is_none_the_second_time_either():
+    ball, program = Ball(), parse("sum(x) + sum(c)", ["x", "c"])
+    for value, status in ((1.0, CERTIFIED), (np.inf, SINGULAR), (1.0, CERTIFIED)):
+        for _ in range(2):
+            found = ask("sum(x) + sum(c)", {"x": [1.0, 2.0]}, constants={"c": [value]}, ball=ball, program=program)
+            assert set(found.status["x"]) == {status}
+
+
+@pytest.mark.parametrize("operator", ["gradient", "vjp", "hvp"])
+@pytest.mark.parametrize(
+    "text",
+    ["sum(x * x)", "100 * sum((x[1:] - x[:-1] ** 2) ** 2)", "sum(tanh(x) * sin(x))", "sum(x * log(x))", "1 / x[0] + sum(log(x - 1))",
+     "sum(where(x > 0, x, 0))", "sum(abs(x)) + 2", "sum(x * c)", "x[0] + c[0]", "sum(exp(x)) - sum(exp(x))", "sqrt(sum(x * x))", "sum(x @ m)"],
+)  # fmt: skip
+def test_what_is_not_worked_out_changes_nothing(monkeypatch, text, operator):
+    ball, program = Ball(), parse(text, ["x", "c", "m"])
+    asks = [
+        functools.partial(ask, text, {"x": np.array(x)}, operator, constants={"c": np.array(c), "m": np.eye(3)}, ball=ball, program=program, **more)
+        for x in ([1.5, 2.0, 0.25], [-1.0, 0.0, 0.0], [1e300, 1e-300, -1e300])
+        for c in ([1.0, 2.0, 3.0], [np.inf, 1.0, 0.0])
+        for more in ([{"cotangent": np.array(0.7)}] if operator == "vjp" else [{"tangents": {"x": np.ones(3)}}] if operator == "hvp" else [{}])
+    ]  # fmt: skip
+    short = [one() for one in asks]
+    assert any(key[1] for passes in ball._known.values() for key in passes[1]._routes)
+    monkeypatch.setattr(route, "_TOTAL", frozenset())
+    monkeypatch.setattr(ball, "_known", {})
+    for found, one in zip(short, asks, strict=True):
+        whole = one()
+        assert found.status["x"].tolist() == whole.status["x"].tolist()
+        np.testing.assert_array_equal(found.answer["x"], whole.answer["x"])
+
+
+def test_a_sum_that_nothing_needs_is_not_worked_out(monkeypatch):
+    summed = []
+    right = route.FORWARD["sum"]
+    monkeypatch.setitem(route.FORWARD, "sum", lambda x, **statics: summed.append(x) or right(x, **statics))
+    assert set(ask("sum(sin(x))", {"x": [1.0, 2.0]}).status["x"]) == {CERTIFIED}
+    assert not summed
+    assert set(ask("sum(log(x))", {"x": [1.0, 2.0]}).status["x"]) == {CERTIFIED}
+    assert summed  # whether that is finite isn't known before
+
+
+def test_a_sine_is_found_once_for_both_rule_sets(monkeypatch):
+    found = []
+    right = lift_room._SIN_COS
+    monkeypatch.setattr(lift_room, "_SIN_COS", lambda x: found.append(x) or right(x))
+    assert ask("sum(x * sin(x))", {"x": [1.0, 2.0]}).notes["checked"]
+    assert len(found) == 1
+
+
+def test_what_is_remembered_of_an_array_is_of_its_numbers_at_that_precision():
+    calls = []
+
+    def doubled(x):
+        calls.append(flint.ctx.prec)
+        return x + x
+
+    array = lift(np.array([1.0, 2.0]))
+    assert remembered(doubled, array) is remembered(doubled, array)
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = flint.arb(3)
+    with flint.ctx.workprec(200):
+        remembered(doubled, array)
+    assert calls == [53, 200]
+    part = np.ones((2, 2), object)[0]
+    assert remembered(doubled, part) is not remembered(doubled, part)  # whose numbers may change
+    count = len(lift_room._REMEMBERED)
+    del array
+    assert len(lift_room._REMEMBERED) == count - 1
+
+
+def test_the_precision_is_put_back():
+    with flint.ctx.workprec(77):
+        ask("sum(exp(x))", {"x": [1.0, 2.0]})
+        assert flint.ctx.prec == 77
+        with pytest.raises(Unsupported):
+            ask("x * 2", {"x": [1.0, 2.0]})
+        assert flint.ctx.prec == 77
 
 
 # How numbers are written down

@@ -187,3 +187,11 @@ def test_options_that_are_numbers_are_rounded_too_and_whole_exponents_are_not():
     assert found == -float(np.asarray(0.3, "bfloat16")) - 1 - 1
     (odd,) = batch.values(parse("return x ** 0.3", ["x"]), {"x": np.array([2.0])}, {}, "bfloat16")
     assert odd == 2.0 ** float(np.asarray(0.3, "bfloat16"))
+
+
+def test_the_largest_number_that_is_met_is_looked_for_among_all_that_is_computed():
+    program = parse("y = (c + x) - c\nreturn sum(y)", ["x", "c"])
+    given = {"x": draw(3)[0]}
+    assert batch.magnitude(program, given, {"c": np.array(-1e20)}, "float64") == 1e20
+    assert batch.magnitude(program, given, {"c": np.array(np.inf)}, "float64") == 0
+    assert batch.magnitude(parse("return inv(x)", ["x"]), {"x": np.zeros((2, 2))}, {}, "float64") == 0

@@ -13,7 +13,6 @@ import runs
 
 from gradbench.judge import judge
 from gradbench.report import html, panel, words
-from gradbench.table import rows
 
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -46,7 +45,7 @@ def address(tmp_path_factory):
     run = runs.everything()
     verdicts = list(judge(run))
     path = tmp_path_factory.mktemp("report") / "index.html"
-    path.write_text(html.render(run, verdicts, rows(verdicts)), encoding="utf-8")
+    path.write_text(html.render(run, verdicts), encoding="utf-8")
     return path.as_uri()
 
 
@@ -55,7 +54,7 @@ def long_address(tmp_path_factory):
     """A report of thousands of rows."""
     run, verdicts = runs.many(3000)
     path = tmp_path_factory.mktemp("report") / "index.html"
-    path.write_text(html.render(run, verdicts, rows(verdicts)), encoding="utf-8")
+    path.write_text(html.render(run, verdicts), encoding="utf-8")
     return path.as_uri()
 
 
@@ -305,7 +304,7 @@ def explained(tmp_path_factory):
     run = runs.everything()
     verdicts = list(judge(run))
     folder = tmp_path_factory.mktemp("explained")
-    (folder / "index.html").write_text(html.render(run, verdicts, rows(verdicts)), encoding="utf-8")
+    (folder / "index.html").write_text(html.render(run, verdicts), encoding="utf-8")
     panel.write(lessons.heard(lessons.of(lessons.OLAH.replace("olah-graph", "parabola"))), folder)
     return folder
 
@@ -337,3 +336,26 @@ def test_a_picture_scrolls_on_a_narrow_screen_and_not_the_page(visit, browser, e
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_what_a_page_can_not_list_is_counted_with_the_rest(visit, tmp_path, monkeypatch):
+    small = html.data.Tables(12)
+    monkeypatch.setattr(html.data, "Tables", lambda: small)
+    run = runs.everything()
+    path = tmp_path / "index.html"
+    path.write_text(html.render(run, judge(run)), encoding="utf-8")
+    browser = visit(urlencode({"view": "cases", "all": "yes"}), path.as_uri())
+    assert "more than a page can list" in one(browser, "#overview .banner").get_attribute("textContent")
+    titles = browser.execute_script("return [...document.querySelectorAll('#cases a.cell')].map((a) => a.title)")
+    # Of the two arrays of this gradient the page lists the wrong one.
+    assert "torch: 1 of 2 answers fail" in titles
+    assert "jax: 2 of 2 answers pass" in titles
+    assert not small.left.keys() & {("wrong", runs.TORCH.environment, 0)}
+    browser = visit(urlencode({"view": "cases", "all": "yes", "dtype": "float64"}), path.as_uri())
+    titles = browser.execute_script("return [...document.querySelectorAll('#cases a.cell')].map((a) => a.title)")
+    assert "jax: 2 of 2 answers pass" not in titles, "what isn't listed has no number format to choose by"
+    browser = visit(urlencode({"case": "wrong"}), path.as_uri())
+    assert "3 of these answers are counted here and not listed" in one(browser, "#case").text
+    assert "3 pass" in one(browser, "#case .chips").text
+    browser = visit("view=rows", path.as_uri())
+    assert "this page lists no more of them" in one(browser, "#rows").text

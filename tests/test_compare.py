@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbench.compare import FORMS, Tolerance, Truth, compare, grade, tolerance, ulp
+from gradbench.compare import FORMS, Tolerance, Truth, compare, tolerance, ulp
+from gradbench.difference import grade
 
 
 def truth(centre, kind="number", radius=0.0, tail=0.0, lower=np.nan, upper=np.nan, choices=None) -> Truth:
@@ -170,3 +172,36 @@ def test_a_term_below_the_smallest_normal_number_may_be_flushed_out_of_a_larger_
     half = truth(1e-3)
     bound = tolerance(half, "float16", np.zeros(()), {}).bound
     assert bound < 1e-5
+
+
+ODD = [0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -1e308, 65504.0, 65520.0, 3.4e38, 3.5e38, 1e-300]
+
+
+def test_a_few_numbers_are_compared_one_by_one_as_arrays_are():
+    random = np.random.default_rng(0)
+    for _ in range(1500):
+        size = int(random.integers(1, 7))
+        shape = () if size == 1 else (size,)
+        dtype = str(random.choice(["float64", "float32", "float16", "bfloat16"]))
+        odd, plain = random.choice(ODD, size), random.normal(size=size) * 10.0 ** random.integers(-5, 5)
+        centre = np.where((random.random(size) < 0.4) & np.isfinite(odd), odd, plain).reshape(shape)
+        near = centre * (1 + random.normal(size=shape) * 1e-15 * random.integers(1, 100))
+        said = np.where(random.random(shape) < 0.5, near, random.choice(ODD, size).reshape(shape))
+        room = [np.abs(centre) * 1e-14, np.zeros(shape), np.full(shape, np.inf), np.full(shape, np.nan)]
+        allowed = Tolerance(np.asarray(room[random.integers(4)]), "a test")
+        empty, words = np.full(shape, np.nan), (np.full(shape, "number"), np.full(shape, "ball"))
+        one, other = (Truth(centre, centre * 1e-17, np.zeros(shape), empty, empty, *words) for _ in range(2))
+        assert one.few is not None
+        other.__dict__["few"] = None  # so that it is compared by arrays
+        found, expected = compare(said, one, dtype, allowed), compare(said, other, dtype, allowed)
+        assert repr(found) == repr(expected)
+
+
+def test_what_is_no_plain_number_is_compared_by_arrays():
+    one = truth(1.0)
+    assert one.few == ([1.0], [0.0])
+    for kind in ("set", "choice", "infinite", "undefined", "unknown"):
+        assert replace(one, kind=np.array(kind)).few is None
+    assert replace(one, centre=np.array(1j)).few is None
+    assert truth(np.inf).few is None
+    assert truth(np.ones(25)).few is None

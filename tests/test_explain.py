@@ -17,6 +17,7 @@ from gradbench.adapters.tape import Tape
 from gradbench.errors import BadOption
 from gradbench.explanation import BACKWARD, FORWARD, PLAIN, Cell, Explanation, Side, Voice, explained
 from gradbench.host import Host
+from gradbench.journal import read
 from gradbench.judge import Ruling
 from gradbench.language import parse
 from gradbench.lesson import MOST_ENTRIES, MOST_NODES
@@ -113,6 +114,10 @@ def test_every_shipped_case_is_a_lesson_whose_zeros_change_no_bit():
     for case in catalogue.load([catalogue.shipped()]):
         if "large" in case.tags:
             with pytest.raises(BadOption, match="an explanation shows arrays of at most"):
+                explain.lesson(case, case.points[0].number)
+            continue
+        if all(array.dtype.kind in "bi" for array in case.points[0].inputs.values()):
+            with pytest.raises(BadOption, match="has no input of real or complex numbers to differentiate by"):
                 explain.lesson(case, case.points[0].number)
             continue
         wanted = explain.lesson(case, case.points[0].number)
@@ -276,7 +281,8 @@ def faults(tmp_path_factory) -> dict[str, tuple[Explanation, Voice]]:
             targets = [Entry(name, f"wrong_rules:{name}") for name in chosen] + [registry.entry("manual")]
             targets += [Entry("Unstartable", "faults:Unstartable")]
             path = tmp_path_factory.mktemp("explain") / f"{number}.jsonl"
-            explanation = explained(wanted, verify.run(wanted.questions, targets, path))
+            verify.run(wanted.questions, targets, path)
+            explanation = explained(wanted, read(path))
             found |= {voice.target.name: (explanation, voice) for voice in explanation.voices}
         return found
     finally:

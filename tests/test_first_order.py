@@ -109,6 +109,39 @@ def test_the_rules_for_arrays_answer_without_the_series(monkeypatch):
     assert left <= {"power", "vector_norm", "einsum"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["sum(x * y)", "sum(100 * (x - y ** 2) ** 2 + (1 - y) ** 2)", "2 * sum(square(x)) - sum(3 * y)", "(x * y)[1:]", "mean(x * 2 - y)",
+     "sum(x[:, None] * y - x)", "1 - (x - 1)", "reshape(x * x, (3, 1)) + y", "sum(x * c) + c[0]", "sum(c * 2)", "x * y / 2", "sum(2 - x)",
+     "sum(x ** 3 * y)", "stack([x * y, x])", "sum(x * y, axis=0, keepdims=True)", "-(x * y) - c"],
+)  # fmt: skip
+def test_without_the_value_the_slope_is_the_same(text):
+    random = np.random.default_rng(4)
+    program = parse(text, ["x", "y", "c"])
+    values = {n: lift(random.standard_normal(3)) for n in "xyc"}
+    for moving in ("xy", "x", "y", ""):
+        v = {n: lift(random.standard_normal(3)) for n in moving}
+        whole, bare = (FirstOrder(program).along(values, v, lambda: None, valued=valued) for valued in (True, False))
+        assert whole.value is not None
+        assert (whole.slope is None) == (bare.slope is None)
+        assert whole.moving.shape == bare.shape == bare.moving.shape
+        assert all(a.overlaps(b) for a, b in zip(whole.moving.flat, bare.moving.flat, strict=True))
+
+
+def test_where_the_series_are_needed_a_value_that_is_not_worked_out_is_a_fault():
+    program, nothing = parse("sum(x * x)", ["x"]), {"x": lift(np.zeros(0))}
+    assert float(FirstOrder(program).along(nothing, nothing, lambda: None).moving[()]) == 0
+    with pytest.raises(Fault):
+        FirstOrder(program).along(nothing, nothing, lambda: None, valued=False)
+
+
+def test_the_value_of_a_sum_of_products_is_not_worked_out_for_its_slope():
+    values, v = {"x": lift(np.ones(3))}, {"x": lift(np.ones(3))}
+    bare = FirstOrder(parse("sum(2 * (x * x) + square(x))", ["x"])).along(values, v, lambda: None, valued=False)
+    assert bare.value is None
+    assert float(bare.moving[()]) == 18.0
+
+
 def test_a_wrong_rule_differs_from_the_series(monkeypatch):
     monkeypatch.setitem(pair_rules.RULES, "tanh", lambda x: x.turned(pair_rules.RULES["sin"](x).value, x.value))
     (case,) = [case for case in CASES if case.id == "tanh-0"]

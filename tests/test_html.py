@@ -20,6 +20,8 @@ from gradbench.record import Record, Run, Target
 from gradbench.report import data, figures, html, words
 from gradbench.report.agreement import agreement
 from gradbench.report.columns import columns
+from gradbench.report.overview import Overview
+from gradbench.report.stream import batches
 from gradbench.table import rows
 
 
@@ -53,7 +55,14 @@ class Page(HTMLParser):
 
 def rendered(run: Run) -> str:
     verdicts = list(judge(run))
-    return html.render(run, verdicts, rows(verdicts))
+    return html.render(run, verdicts)
+
+
+def viewed(run: Run) -> Overview:
+    view = Overview()
+    for batch in batches(judge(run)):
+        view.add(batch)
+    return view
 
 
 def tables(text: str) -> dict:
@@ -191,8 +200,8 @@ def test_every_column_adds_up_to_the_rows(everything, page):
     frame = rows(judge(everything))
     assert f"of {len(frame)} answers need a look" in page.text
     found = columns(list(judge(everything)))
-    assert sum(total["size"] for total in html.overview.totals(frame, found)) == len(frame)
-    for row in html.overview.topics(frame, found):
+    assert sum(total["size"] for total in viewed(everything).totals(found)) == len(frame)
+    for row in viewed(everything).topics(found):
         counted = sum(sum(cell["counts"].values()) for cell in row["cells"])
         assert counted == (frame["topic"] == row["topic"]).sum()
 
@@ -328,7 +337,7 @@ def test_a_message_is_cut_and_the_cut_is_shown():
 
 def test_two_thousand_rows_take_at_most_three_hundred_kilobytes():
     run, verdicts = runs.many(2000)
-    size = len(html.render(run, verdicts, rows(verdicts)).encode())
+    size = len(html.render(run, verdicts).encode())
     assert size <= 300_000
 
 
@@ -383,10 +392,17 @@ def test_agreement_needs_no_oracle():
 # Accuracy and time
 
 
+def timed(verdicts, labels) -> list[figures.Time]:
+    stopwatch = figures.Stopwatch()
+    for batch in batches(verdicts):
+        stopwatch.add(batch.verdicts)
+    return stopwatch.times(labels)
+
+
 def test_the_bars_of_a_histogram_hold_every_counted_answer(everything):
     frame = rows(judge(everything))
     labels = {c.environment: c.label for c in columns(list(judge(everything)))}
-    found = figures.accuracy(frame, labels)
+    found = figures.accuracy(viewed(everything).errors, labels)
     assert all(sum(one.counts) == one.size and len(one.counts) == len(figures.NAMES) for one in found)
     assert sum(one.size for one in found) == frame["ulps"].notna().sum()
     assert len(figures.NAMES) == len(figures.EDGES)
@@ -396,7 +412,7 @@ def test_the_bars_of_a_histogram_hold_every_counted_answer(everything):
 
 def test_no_time_is_shown_for_a_cell_that_failed(everything):
     labels = {c.environment: c.label for c in columns(list(judge(everything)))}
-    found = {(t.operator, t.label): t for t in figures.times(rows(judge(everything)), labels)}
+    found = {(t.operator, t.label): t for t in timed(judge(everything), labels)}
     torch = found["gradient", "torch"]
     # Half a second was the wrong answer's.
     assert torch.count == 2
@@ -413,7 +429,7 @@ def test_a_call_is_timed_once_and_left_out_if_any_of_its_arrays_is_wrong():
     records += [runs.answered(runs.JAX, asked, 4.0, 1.0), runs.answered(runs.TORCH, asked, 4.0, -1.0)]
     known = {t.environment: t for t in (runs.JAX, runs.TORCH)}
     verdicts = list(judge(Run({}, {q.query.id: q for q in (asked, value)}, known, records)))
-    found = figures.times(rows(verdicts), {t.environment: t.name for t in known.values()})
+    found = timed(verdicts, {t.environment: t.name for t in known.values()})
     assert [(t.label, t.count) for t in found] == [("jax", 1)]
 
 

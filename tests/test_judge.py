@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import runs
 
+from gradbench.compare import Truth
 from gradbench.judge import Ruling, judge
-from gradbench.oracle import consult
+from gradbench.oracle import Oracle, consult
 from gradbench.query import Operator, Query, Question, Stated
 from gradbench.record import Outcome, Record, Run, Target
 
@@ -290,3 +292,31 @@ def test_judging_needs_the_record_file_alone(tmp_path):
     (found,) = judge(read(path))
     assert found.ruling is Ruling.PASS
     assert found.target == target
+
+
+def test_of_the_same_bits_the_same_is_concluded_but_for_what_else_is_known_of_them():
+    asked = runs.question("a")
+    targets = [runs.TORCH, runs.JAX, runs.Target("sympy")]
+    records = [runs.answered(runs.TORCH, asked, 5.5), runs.answered(runs.JAX, asked, 5.5, composite=("relu",))]
+    records += [runs.answered(targets[2], asked, 5.5)]
+    run = Run({}, {asked.query.id: asked}, {t.environment: t for t in targets}, [*runs.proved(asked, 5.0), *records])
+    (torch,), (jax,), (sympy,) = (verdict.findings for verdict in judge(run))
+    assert torch is sympy
+    assert "put together from relu" in jax.detail
+    assert "put together" not in torch.detail
+    loose = {"targets": {"jax": {"rtol": 1.0}, "sympy": {"rtol": 2.0}}}
+    assert [verdict.worst.tolerance[:6] for verdict in judge(run, loose)][1:] == ["rtol 1", "rtol 2"]
+    assert [str(verdict.ruling) for verdict in judge(run, loose)] == ["fail", "inconclusive", "inconclusive"]
+
+
+def test_a_tolerance_is_that_of_the_convention_it_is_asked_for():
+    whole = {name: np.zeros(()) for name in ("tail", "radius", "lower", "upper")}
+    words = {"kind": np.array("number"), "source": np.array("ball")}
+    one, other = (Truth(np.array(number), **whole, **words) for number in (1.0, 1024.0))
+    oracle = Oracle({"x": one}, {"x": np.array(1e-9)}, (), {"x": other}, {"x": np.array(1e-3)})
+    ours, theirs = (oracle.allowed("x", "float64", {}, mirrored=mirrored) for mirrored in (False, True))
+    assert float(ours.bound) == pytest.approx(8e-9, rel=1e-3)
+    assert float(theirs.bound) == pytest.approx(8e-3, rel=1e-3)
+    assert oracle.allowed("x", "float64", {}) is ours
+    assert oracle.allowed("x", "float64", {"atol": 1.0}).rule.startswith("atol 1")
+    assert float(oracle.allowed("x", "float32", {}).bound) > float(ours.bound)

@@ -24,10 +24,20 @@ ASK = {
     "schema",
     "stated",
     "device",
+    "process",
+    "guard",
+    "memory",
+    "identity",
+    "cache",
+    "resume",
+    "keeper",
+    "shard",
+    "cluster",
 }
-ANSWER = {"worker", "adapter", "numeric", "host"}
+ANSWER = {"worker", "adapter", "aside", "numeric", "host"}
 CONCLUDE = {
-    "compare", "oracle", "conjugation", "conventions", "crosscheck", "judge", "explanation", "likeness", "baseline", "table",
+    "compare", "oracle", "conjugation", "promotion", "conventions", "crosscheck", "judge",
+    "difference", "clash", "modes", "explanation", "likeness", "baseline", "table",
 }  # fmt: skip
 
 

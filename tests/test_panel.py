@@ -21,7 +21,6 @@ from gradbench.report import html, panel
 from gradbench.report.drawing import dot, svg
 from gradbench.report.sentences import answer_text, listed
 from gradbench.report.terminal_explain import rendered
-from gradbench.table import rows
 
 FAR = """
 cases:
@@ -225,7 +224,7 @@ def test_no_name_is_read_as_markup(olah):
 def report() -> str:
     run = runs.everything()
     verdicts = list(judge(run))
-    return html.render(run, verdicts, rows(verdicts))
+    return html.render(run, verdicts)
 
 
 def test_a_panel_is_put_into_the_report_once_and_replaced(report, olah, far):

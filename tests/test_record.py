@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbench.errors import BadRecord
-from gradbench.journal import Writer, merge, read, write
+from gradbench import writer as writer_room
+from gradbench.errors import BadRecord, CannotWrite
+from gradbench.journal import merge, read, write
 from gradbench.query import Operator, Query, Question, Stated
 from gradbench.record import Outcome, Record, Run, Target
+from gradbench.writer import Writer
 
 QUERY = Query("q", "x * k", {"x": np.array([1.5, -0.0])}, {"k": np.array([2])}, Operator.JACOBIAN, "float64")
 STATED = Stated(np.zeros(2), np.ones(2), np.zeros(2), {0: (0.5, np.inf)}, {1: "undefined"})
@@ -27,7 +31,7 @@ RECORD = Record(
 
 
 def text(run: Run) -> str:
-    stream = io.StringIO()
+    stream = io.BytesIO()
     writer = Writer(stream, {"gradbench": "0"})
     for question in run.questions.values():
         writer.question(question)
@@ -36,7 +40,7 @@ def text(run: Run) -> str:
     for one in run.records:
         writer.record(one)
     writer.finish()
-    return stream.getvalue()
+    return stream.getvalue().decode()
 
 
 RUN = Run({}, {"q": QUESTION}, {TARGET.environment: TARGET}, [RECORD])
@@ -88,7 +92,10 @@ def test_a_file_cut_at_any_byte_is_read_as_far_as_it_is_whole_or_refused(tmp_pat
             lambda lines: [lines[0], '{"type":"record","query":"q","outcome":"happy"}\n'],
             "r.jsonl:2: not a record: ValueError: 'happy'",
         ),
-        (lambda lines: [lines[0], '{"type":"question"}\n'], "r.jsonl:2: not a question: KeyError"),
+        (
+            lambda lines: [lines[0], '{"type":"question"}\n'],
+            "r.jsonl:2: not a question: ValueError: a question lacks 'query'",
+        ),
         (lambda lines: [], "an empty file"),
     ],
 )
@@ -123,19 +130,52 @@ def test_no_text_crashes_the_reader(tmp_path_factory, lines):
     assert "r.jsonl" in said
 
 
-def test_a_line_is_flushed_whole_as_it_comes():
-    class Stream(io.StringIO):
-        flushed = 0
+def test_each_line_is_in_the_file_whole_before_the_next_comes(tmp_path):
+    path = tmp_path / "r.jsonl"
+    with path.open("wb", buffering=0) as stream:
+        writer = Writer(stream, {})
+        for count in range(1, 4):
+            writer.record(RECORD)
+            lines = path.read_bytes().splitlines(keepends=True)
+            assert len(lines) == count + 1
+            assert all(line.endswith(b"\n") and json.loads(line) for line in lines)
 
-        def flush(self):
-            self.flushed = len(self.getvalue())
 
-    stream = Stream()
+def test_of_an_answer_that_is_too_large_for_any_reader_its_size_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_room, "MAX_LINE", 17 << 20)
+    path = tmp_path / "r.jsonl"
+    with path.open("wb", buffering=0) as stream:
+        writer = Writer(stream, {"gradbench": "0"})
+        for entries in (90_000, 110_000):  # 0.9 and 1.1 MiB as text
+            writer.record(replace(RECORD, answer={"x": np.zeros(entries)}, margin={}, status={}))
+        writer.finish()
+    outcomes = [json.loads(line)["outcome"] for line in path.read_text().splitlines() if "outcome" in line]
+    assert outcomes == ["answered", "out-of-memory"]
+    assert path.stat().st_size < 1_100_000
+
+
+class Full(io.BytesIO):
+    """A disk that takes so many bytes and no more."""
+
+    name = "full.jsonl"
+    room = 2_000
+
+    def write(self, data):
+        left = self.room - self.tell()
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(bytes(data)[: min(left, 700)])  # and a part at a time
+
+
+def test_a_line_that_a_full_disk_does_not_take_is_taken_back():
+    stream = Full()
     writer = Writer(stream, {})
-    writer.record(RECORD)
-    assert stream.flushed == len(stream.getvalue())
-    assert stream.getvalue().endswith("\n")
-    json.loads(stream.getvalue().splitlines()[1])
+    with pytest.raises(CannotWrite, match=r"full\.jsonl: can't be written: No space left.* 4 whole records"):  # noqa: PT012  # any of them
+        for _ in range(100):
+            writer.record(RECORD)
+    lines = stream.getvalue().splitlines(keepends=True)
+    assert len(lines) == 5
+    assert all(line.endswith(b"\n") and json.loads(line) for line in lines)
 
 
 def test_merging_joins_records_of_other_versions_and_keeps_the_later_of_two():

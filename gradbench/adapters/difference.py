@@ -73,6 +73,10 @@ class _Difference(Host):
         """The quotient along a direction, shape y."""
         raise NotImplementedError
 
+    def by_discrete(self, operator: str, _f: Function, x: Arrays, *_direction: Array) -> dict[str, Native]:
+        """There is no small step from one whole number towards the next."""
+        raise Unsupported(f"a {operator} by {', '.join(x)}, in which no step is small")
+
     def _of(self, f: Function, x: Arrays) -> Outputs:
         if any(a.dtype.kind == "c" for a in x.values()):
             raise Unsupported("a difference quotient along complex numbers")

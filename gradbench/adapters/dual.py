@@ -128,6 +128,8 @@ def _chain(name: str, y: Number, a: Sequence[Any], b: Sequence[Any], statics: Ma
         terms += [WORDS.matmul(a[0], b[1])] if b[1] is not None else []
         return sum(terms[1:], start=terms[0])
     assert name in MOVES
+    if b[0] is None:  # what moves is an index, and entries don't follow it by degrees
+        return None
     moved = [_zeros(one, like) for one, like in zip(b[0], a[0], strict=True)] if isinstance(b[0], list) else b[0]
     return getattr(WORDS, name)(moved, *a[1:], **{**statics, **({"value": 0} if name == "pad" else {})})
 
@@ -280,7 +282,8 @@ def _answers(f: Function, x: Mapping[str, Number], take: Callable[[Number], Numb
 
 def _joined(columns: Any, y: Array, x: Array) -> Array:
     """A column for each entry of x, of the shape y, as a Jacobian of shape y + x."""
-    stacked = np.asarray(list(columns), x.dtype).reshape(-1, *np.shape(y))
+    dtype = np.asarray(y).dtype if x.dtype.kind in "biu" else x.dtype  # whole numbers are taken for real ones
+    stacked = np.asarray(list(columns), dtype).reshape(-1, *np.shape(y))
     return np.moveaxis(stacked, 0, -1).reshape(np.shape(y) + x.shape)
 
 

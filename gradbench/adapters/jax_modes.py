@@ -26,7 +26,8 @@ ASIDE: Final = 2.0**-10
 class Jit(Jax):
     """`jax.jit` of each derivative as a whole: traced and compiled once for each function, operator and shapes.
 
-    Points, tangents and cotangents are arguments of what is compiled; the constants of a function are part of it.
+    Points, whole numbers too, tangents and cotangents are arguments of what is compiled; the constants of a function are
+    part of it.
     """
 
     compiles = True
@@ -36,20 +37,24 @@ class Jit(Jax):
 
     def call(self, f: Function, key: Hashable, derive: Callable[[Op], Op], *arrays: Any) -> Any:
         """What `derive` makes of f, compiled when it comes for the first time, applied to the arrays."""
-        kept = self._compiled.setdefault(f, {})
-        if key not in kept:
-            kept[key] = jax.jit(derive(_weakly(f)))
-        return kept[key](*arrays)
+        kept = self._compiled.setdefault(f.kept_by, {})
+        place = key, tuple(f.held)
+        if place not in kept:
+            kept[place] = jax.jit(_open(f, derive))
+        return kept[place](f.held, *arrays)
 
 
-def _weakly(f: Function) -> Op:
-    """The function, not kept alive by what is compiled of it."""
-    found = weakref.ref(f)
+def _open(f: Function, derive: Callable[[Op], Op]) -> Op:
+    """What `derive` makes of f, as a function of what f holds as well. It doesn't keep f alive."""
+    found = weakref.ref(f.kept_by)
 
-    def function(*arrays: Native) -> Any:
-        alive = found()
-        assert alive is not None
-        return alive(*arrays)
+    def function(held: Arrays, *arrays: Native) -> Any:
+        def free(*arrays: Native) -> Any:
+            alive = found()
+            assert alive is not None
+            return alive.holding(held)(*arrays)
+
+        return derive(free)(*arrays)
 
     return function
 
@@ -63,7 +68,7 @@ class Vmap(Jax):
 
     def call(self, f: Function, key: Hashable, derive: Callable[[Op], Op], *arrays: Any) -> Any:  # noqa: ARG002
         """What `derive` makes of f, mapped over points; the row of the one between its neighbours."""
-        rows = jax.vmap(derive(f))(*jax.tree.map(_between_neighbours, arrays))
+        rows = jax.vmap(_open(f, derive))(*jax.tree.map(_between_neighbours, (f.held, *arrays)))
         return jax.tree.map(lambda array: array[1], rows)
 
 

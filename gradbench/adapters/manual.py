@@ -12,7 +12,7 @@ import numpy as np
 
 from gradbench.adapter import Arrays, Function
 from gradbench.errors import Unsupported
-from gradbench.host import Host
+from gradbench.host import Host, format_of
 from gradbench.program import Program, evaluate
 from gradbench.query import Array, Operator
 
@@ -43,7 +43,11 @@ class Manual(Host):
         shape = _shape(f, x)
         if shape:
             raise Unsupported(f"the gradient of an output of shape {list(shape)}")
-        return _answers(f, Operator.GRADIENT, f.rules[Operator.VJP], x, np.ones((), _dtype(x)))
+        return _answers(f, Operator.GRADIENT, f.rules[Operator.VJP], x, np.ones((), _dtype(f, x)))
+
+    def by_discrete(self, operator: str, _f: Function, x: Arrays, *_direction: Array) -> dict[str, Any]:
+        """Nothing: a case can state no derivative by whole numbers."""
+        raise Unsupported(f"the case states no {operator} by {', '.join(x)}")
 
     def jacobian(self, f: Function, x: Arrays) -> dict[str, Any]:
         """The rule for it, shapes the output's and then the input's."""
@@ -73,8 +77,8 @@ def _answers(
     output = _shape(f, x) if operator in {Operator.VALUE, Operator.JACOBIAN} else ()
     shapes = {name: np.shape(array) for name, array in x.items()}
     # the derivative of a real number by a complex one is complex; a value may well be real
-    kinds = "biuf" if _dtype(x).kind == "c" and operator is not Operator.VALUE else "biu"
-    return {key: _filled(by_key.get(key), operator.shape(key, shapes, output), _dtype(x), kinds) for key in keys}
+    kinds = "biuf" if _dtype(f, x).kind == "c" and operator is not Operator.VALUE else "biu"
+    return {key: _filled(by_key.get(key), operator.shape(key, shapes, output), _dtype(f, x), kinds) for key in keys}
 
 
 def _filled(answer: Any, shape: tuple[int, ...], dtype: np.dtype[Any], kinds: str) -> Array | None:
@@ -87,8 +91,8 @@ def _filled(answer: Any, shape: tuple[int, ...], dtype: np.dtype[Any], kinds: st
     return np.full(shape, array) if array.ndim == 0 else array
 
 
-def _dtype(x: Arrays) -> np.dtype[Any]:
-    return np.result_type(*(array.dtype for array in x.values()))
+def _dtype(f: Function, x: Arrays) -> np.dtype[Any]:
+    return format_of(f, x.values())
 
 
 def _shape(f: Function, x: Arrays) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ import numpy as np
 from gradbench.adapter import Arrays, Function, Native
 from gradbench.calculus import Spelled
 from gradbench.errors import Unsupported
-from gradbench.host import Host
+from gradbench.host import Host, format_of
 from gradbench.program import Program
 
 Exponents = tuple[tuple[str, int], ...]
@@ -178,7 +178,10 @@ class Polynomial(Spelled):
 
 
 def _pair(x1: Any, x2: Any) -> tuple[Terms, Terms, np.dtype[Any]]:
-    dtype: np.dtype[Any] = (x1 if isinstance(x1, Polynomial) else x2).dtype
+    # Constants alone may be whole numbers; what they make has the dtype of the polynomials that it then meets.
+    own = [x.dtype for x in (x1, x2) if isinstance(x, Polynomial)]
+    own = own or [x.dtype for x in (x1, x2) if getattr(x, "dtype", np.dtype(int)).kind not in "biu"]
+    dtype = min(own, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float64))
     one, other = (x.terms if isinstance(x, Polynomial) else number(x, dtype) for x in (x1, x2))
     return one, other, dtype
 
@@ -253,7 +256,7 @@ class Polynomials(Host):
         outputs, _ = _outputs(f, x)
         parts = [multiplied(number(w), y) for w, y in zip(weights, outputs, strict=True)]
         total = _gathered(term for part in parts for term in part)
-        return {name: _at(differentiated(total, name), x) for name in x}
+        return {name: _at(differentiated(total, name), x, format_of(f, x.values())) for name in x}
 
     def hvp(self, f: Function, x: Arrays, tangents: Arrays) -> dict[str, Any]:
         """By input, the derivative along the tangents of the derivative by it."""
@@ -291,7 +294,7 @@ def _outputs(f: Function, x: Arrays) -> tuple[tuple[Terms, ...], bool]:
     """What f is made of, for each output, and whether these are several."""
     for array in x.values():
         number(array)
-    dtype = np.result_type(*(array.dtype for array in x.values()))
+    dtype = format_of(f, x.values())
     y = f(*(Polynomial(((Fraction(1), ((name, 1),)),), dtype) for name in x))
     outputs = y if isinstance(y, tuple) else (y,)
     return tuple(one.terms if isinstance(one, Polynomial) else number(one) for one in outputs), isinstance(y, tuple)
@@ -300,13 +303,14 @@ def _outputs(f: Function, x: Arrays) -> tuple[tuple[Terms, ...], bool]:
 def _answer(f: Function, x: Arrays, take: Callable[[Terms], Terms]) -> Any:
     """What is taken of f's output, or of each of its outputs, at x."""
     outputs, is_tuple = _outputs(f, x)
-    found = tuple(_at(take(y), x) for y in outputs)
+    dtype = format_of(f, x.values())
+    found = tuple(_at(take(y), x, dtype) for y in outputs)
     return found if is_tuple else found[0]
 
 
-def _at(y: Terms, x: Arrays) -> Any:
+def _at(y: Terms, x: Arrays, dtype: np.dtype[Any]) -> Any:
     values = {name: Fraction(float(array)) for name, array in x.items()}
-    return np.asarray(rounded(evaluated(y, values), np.result_type(*(array.dtype for array in x.values()))))
+    return np.asarray(rounded(evaluated(y, values), dtype))
 
 
 def _along(y: Terms, tangents: Arrays) -> Terms:

@@ -21,7 +21,7 @@ from gradbench.adapters.symbolic_graph import NODES, Graph, calculate, constant,
 from gradbench.calculus import MOVES, PLAIN
 from gradbench.definition import DEFINITIONS, KNOWN, rows
 from gradbench.errors import Unsupported
-from gradbench.host import Host
+from gradbench.host import Host, format_of
 from gradbench.primitives import VOCABULARY
 from gradbench.program import Program, evaluate
 from gradbench.query import Array
@@ -124,11 +124,13 @@ class Drawn:
         x: Variables, by input, in its shape.
         y: For each output its graphs, in its shape.
         is_tuple: Whether the outputs are several.
+        dtype: Of the numbers that it is calculated with.
     """
 
     x: Mapping[str, Array]
     y: tuple[Array, ...]
     is_tuple: bool
+    dtype: np.dtype[Any]
 
     def jacobian(self) -> dict[str, tuple[Array, ...]]:
         """By input, for each output the derivatives, shape y + x."""
@@ -158,10 +160,10 @@ def _variables(name: str, shape: tuple[int, ...]) -> Array:
     return found
 
 
-def _drawn(f: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]]) -> Drawn:
+def _drawn(f: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> Drawn:
     x = {name: _variables(name, shape) for name, shape in shapes.items()}
     y = f(*x.values())
-    return Drawn(x, tuple(map(boxed, y)) if isinstance(y, tuple) else (boxed(y),), isinstance(y, tuple))
+    return Drawn(x, tuple(map(boxed, y)) if isinstance(y, tuple) else (boxed(y),), isinstance(y, tuple), dtype)
 
 
 class Symbolic(Host):
@@ -241,9 +243,10 @@ class Symbolic(Host):
             raise Unsupported(f"{count} variables; up to {MAX_ENTRIES} are tried")
         shapes = {name: array.shape for name, array in x.items()}
         kept = self._kept.setdefault(f, {})
-        key = tuple(shapes.items())
+        dtype = format_of(f, x.values())
+        key = (dtype, *shapes.items())
         if key not in kept:
-            kept[key] = _drawn(f, shapes)
+            kept[key] = _drawn(f, shapes, dtype)
         return kept[key]
 
 
@@ -264,7 +267,7 @@ def formula(program: Program, inputs: Arrays, constants: Arrays | None = None) -
     def f(*arrays: Array) -> Any:
         return evaluate(program, ops, {**dict(zip(inputs, arrays, strict=True)), **held})
 
-    drawn = _drawn(f, {name: array.shape for name, array in inputs.items()})
+    drawn = _drawn(f, {name: array.shape for name, array in inputs.items()}, np.dtype(np.float64))
     return {name: "; ".join(_listed(part.tolist()) for part in parts) for name, parts in drawn.jacobian().items()}
 
 
@@ -285,9 +288,9 @@ def _values(variables: Mapping[Any, Array], arrays: Mapping[Any, Array]) -> list
 
 
 def _numbers(drawn: Drawn, x: Arrays, wanted: Iterable[Array], *directions: tuple[Graph, Any]) -> list[Array]:
-    """Arrays of graphs as arrays of numbers, in the dtype of the inputs; of truths as they are."""
+    """Arrays of graphs as arrays of numbers, in the dtype of what was drawn; of truths as they are."""
     wanted = list(wanted)
-    dtype = np.result_type(*(array.dtype for array in x.values()))
+    dtype = drawn.dtype
     values = dict([*_values(drawn.x, x), *directions])
     numbers = iter(calculate([graph for array in wanted for graph in array.flat], values, dtype))
     found = []

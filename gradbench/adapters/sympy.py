@@ -25,6 +25,7 @@ from gradbench.adapter import Arrays, Function
 from gradbench.adapters.sympy_expressions import COMPOSITE, OPS, Expr, boxed
 from gradbench.adapters.sympy_functions import MAX_ENTRIES, MIN_SHARED, Derived, bounded, compiled, sizes_of
 from gradbench.errors import DeviceMissing, Unsupported
+from gradbench.host import format_of
 from gradbench.query import Array, Operator
 
 MAX_INPUTS: Final = 64
@@ -117,11 +118,12 @@ def _places(arrays: Mapping[str, Array]) -> list[range]:
 
 
 def _symbols(letter: str, array: Array, counter: Iterable[int]) -> Array:
-    """New symbols in the shape of an array, real unless that is complex."""
+    """New symbols in the shape of an array, real unless that is complex, and integer if that is."""
     found = np.empty(np.shape(array), object)
-    real = True if np.asarray(array).dtype.kind != "c" else None
+    kind = np.asarray(array).dtype.kind
+    real, integer = (True if kind != "c" else None), (True if kind in "iu" else None)
     for index, i in zip(np.ndindex(found.shape), counter, strict=False):
-        found[index] = sympy.Symbol(f"{letter}_{i}", real=real, complex=True)
+        found[index] = sympy.Symbol(f"{letter}_{i}", real=real, complex=True, integer=integer)
     return found
 
 
@@ -296,7 +298,8 @@ class SymPy:
             expressions = list(derive(symbolic, *more))
             symbols = [*symbolic.flat, *(symbol for array in more for symbol in array.flat)]
             kept[kinds, what] = Derived(shapes(symbolic), compiled(symbols, expressions))
-        return kept[kinds, what](*x.values(), *extra.values())  # type: ignore[no-any-return]
+        arrays = (*x.values(), *extra.values())
+        return kept[kinds, what](format_of(f, arrays), *arrays)  # type: ignore[no-any-return]
 
 
 def _towards(y: Expr, symbols: Sequence[Expr], tangents: Sequence[Array]) -> Expr:

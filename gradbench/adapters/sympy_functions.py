@@ -116,8 +116,8 @@ class Derived:
     shapes: Mapping[str, tuple[int, ...]]
     function: Callable[..., Sequence[Any]]
 
-    def __call__(self, *arrays: Array) -> dict[str, Array]:
-        """The answer at the arrays, in the dtype that NumPy makes of theirs."""
+    def __call__(self, dtype: np.dtype[Any], *arrays: Array) -> dict[str, Array]:
+        """The answer at the arrays, in the dtype."""
         numbers = [number for array in arrays for number in array.reshape(-1)]
         try:
             with np.errstate(all="ignore"):
@@ -131,7 +131,7 @@ class Derived:
         answer, start = {}, 0
         for key, shape in self.shapes.items():
             part = found[start : start + math.prod(shape)]
-            answer[key] = _array(part, shape, np.result_type(*arrays))
+            answer[key] = _array(part, shape, dtype)
             start += len(part)
         return answer
 

@@ -107,7 +107,7 @@ def _jacobian(f: Op, x: Arrays) -> dict[str, Any]:
 
 
 def _along(f: Op, x: Arrays, y: Any, name: str, factor: complex) -> Any:
-    columns = [_pushed(f, x, {name: factor * unit}) for unit in units(x[name])]
+    columns = [_pushed(f, x, {name: unit if factor == 1 else factor * unit}) for unit in units(x[name])]
     return tf.nest.map_structure(lambda part, *those: block(part, those, x[name]), y, *columns)
 
 

@@ -57,12 +57,14 @@ class Graph(_TensorFlow):
 
     @_asked
     def _run(self, /, build: Any, f: Function, x: Arrays, *directions: Any, **statics: Hashable) -> Any:
-        given = (dict(x), *directions)
+        given = (dict(f.held), dict(x), *directions)
         arrays = tf.nest.flatten(given)
-        kept = self._kept.setdefault(f, {})
+        kept = self._kept.setdefault(f.kept_by, {})
         key = (build, tuple(x), *((one.dtype, tuple(one.shape)) for one in arrays), *statics.values())
         if key not in kept:
-            kept[key] = _built(lambda *places: build(_inside(f), *places, **statics), self.device, given)
+            kept[key] = _built(
+                lambda held, *places: build(_inside(f.kept_by).holding(held), *places, **statics), self.device, given
+            )
         return kept[key](arrays)
 
 

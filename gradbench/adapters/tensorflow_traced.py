@@ -70,17 +70,24 @@ class Traced(TensorFlow):
     def _compiled(
         self, /, operator: str, f: Function, x: Arrays, *directions: Any, **statics: Mapping[str, int]
     ) -> Any:
-        kept = self._kept.setdefault(f, {})
+        kept = self._kept.setdefault(f.kept_by, {})
         key = (operator, tuple(x), *(tuple(static.items()) for static in statics.values()))
         if key not in kept:
             # A strong reference would keep f, hence itself, for ever.
-            kept[key] = self._traced(getattr(super(), operator), weakref.ref(f), tuple(x), statics)
-        return kept[key](list(x.values()), *directions)
+            kept[key] = self._traced(
+                getattr(super(), operator), weakref.ref(f.kept_by), (tuple(f.held), tuple(x)), statics
+            )
+        return kept[key](list(f.held.values()), list(x.values()), *directions)
 
-    def _traced(self, operate: Any, f: weakref.ref[Function], names: Sequence[str], statics: Mapping[str, Any]) -> Any:
+    def _traced(
+        self, operate: Any, f: weakref.ref[Function], names: Sequence[Sequence[str]], statics: Mapping[str, Any]
+    ) -> Any:
         # The inputs are a list because TensorFlow sorts a dictionary by its keys, and f is called by position.
-        def run(arrays: list[Native], *directions: Any) -> Any:
-            return operate(f(), dict(zip(names, arrays, strict=True)), *directions, **statics)
+        def run(held: list[Native], arrays: list[Native], *directions: Any) -> Any:
+            alive = f()
+            assert alive is not None
+            fixed, x = (dict(zip(*pair, strict=True)) for pair in zip(names, (held, arrays), strict=True))
+            return operate(alive.holding(fixed), x, *directions, **statics)
 
         return tf.function(run, autograph=False, jit_compile=self.compiler)
 

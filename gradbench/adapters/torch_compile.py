@@ -8,6 +8,7 @@ compiled as they are.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import itertools
 import os
@@ -105,11 +106,12 @@ class Compile(Func):
         """
         if self._lack:
             raise Unsupported(self._lack)
-        kept = self._kept.setdefault(f, {})
-        signature = (key, *((tuple(array.shape), array.dtype) for array in arguments))
+        kept = self._kept.setdefault(f.kept_by, {})
+        held = tuple(f.held.values())
+        signature = (key, tuple(f.held), *((tuple(array.shape), array.dtype) for array in (*held, *arguments)))
         if signature not in kept:
-            kept[signature] = _compiled(derive(_apart(f)), self.backend)
-        return kept[signature]
+            kept[signature] = _compiled(_open(f, derive), self.backend)
+        return functools.partial(kept[signature], *held) if held else kept[signature]
 
     @refusing
     def vjp(self, f: Function, x: Arrays, cotangent: Answer) -> Arrays:
@@ -129,6 +131,26 @@ class Compile(Func):
     def _forward(self, f: Function, x: Arrays) -> Op:
         """The compiled f that is called with ends of a graph; without them it is another one, made for the value."""
         return self.compiled(f, "forward", itself, *x.values())
+
+
+def _open(f: Function, derive: Derive) -> Op:
+    """What `derive` makes of f, as a function of what f holds as well: of its arrays, then of all others."""
+    own = _apart(f.kept_by)
+    if not f.held:
+        return derive(own)
+    order, count = (*f.held, *f.inputs), len(f.held)
+    places = [order.index(name) for name in own.inputs]
+
+    def function(*arguments: Any) -> Any:
+        held = arguments[:count]
+
+        def free(*arrays: Tensor) -> Answer:
+            given = (*held, *arrays)
+            return own(*[given[place] for place in places])
+
+        return derive(free)(*arguments[count:])
+
+    return function
 
 
 def _compiled(function: Op, backend: str) -> Op:

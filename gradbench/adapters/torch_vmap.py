@@ -21,7 +21,13 @@ class Vmap(Func):
 
     def call(self, f: Function, key: Hashable, derive: Derive, *arguments: Any) -> Any:  # noqa: ARG002
         """`torch.func.vmap` of what `derive` makes of f, and of that the middle row."""
-        rows = torch.func.vmap(derive(f))(*(_each(_between_neighbours, argument) for argument in arguments))
+        names, whole = tuple(f.held), f.kept_by
+
+        def row(held: tuple[Tensor, ...], *arguments: Any) -> Any:
+            return derive(whole.holding(dict(zip(names, held, strict=True))))(*arguments)
+
+        given = (tuple(f.held.values()), *arguments)
+        rows = torch.func.vmap(row)(*(_each(_between_neighbours, argument) for argument in given))
         return _each(lambda array: array[1], rows)
 
 

@@ -10,7 +10,6 @@ below 0.01 ulp of the dtype that is asked about, or the budget is spent; what is
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from gradbench.record import Status
 from gradbench.reference.balls.cells import Cells, Format
 from gradbench.reference.balls.certificate import Certificate
 from gradbench.reference.balls.lift import filled
-from gradbench.reference.balls.problem import Passes, Problem, exact, spec
+from gradbench.reference.balls.problem import Passes, Problem, spec, wide
 from gradbench.reference.balls.settlement import RulesDisagree
 from gradbench.reference.balls.sweep import Deadline, TimeUp, rounded
 from gradbench.wire import FORMATS
@@ -46,9 +45,9 @@ class Ball:
         seconds: What one query may take, checked between steps.
         most_bits: The highest precision that is tried.
         most_elements: Components of the inputs, and of the answer, beyond which it isn't tried.
-        check: Whether the second rule set is asked although the first is sure. Of first derivatives that takes about
-            as long as the answer itself; of others some times as long, and isn't done beyond 100,000 steps. It is
-            what makes a wrong rule of gradbench's own show.
+        check: Whether the second rule set is asked although the first is sure. Of values and first derivatives that
+            takes about as long as the answer itself; of others some times as long, and isn't done beyond 100,000 steps.
+            It is what makes a wrong rule of gradbench's own show.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Ball:
             problem = self._problem(query, program)
             format = Format.of(FORMATS[query.dtype])
             certificate = Certificate(problem, query, format)
-            if query.operator is Operator.VALUE or all(np.isfinite(_wide(x)).all() for x in query.inputs.values()):
+            if query.operator is Operator.VALUE or problem.is_placed:
                 bits, found = self._doubled(query, certificate)
             else:
                 bits, found = 0, _nothing(query, problem, Status.SINGULAR)  # there is nothing around infinity
@@ -107,25 +106,27 @@ class Ball:
             Unsupported: It is none for ball arithmetic.
         """
         arrays = {**query.inputs, **query.constants}
-        if FORMATS[query.dtype].kind == "c" or any(np.iscomplexobj(array) for array in arrays.values()):
-            raise Unsupported("ball arithmetic is of real numbers here, not of complex ones")
-        if any(np.isnan(_wide(array)).any() for array in query.inputs.values()):
-            raise Unsupported("an input is NaN")
         passes = self._passes(query, program, arrays)
-        size = sum(array.size for array in arrays.values())
-        answer = sum(math.prod(_shape(query, key, passes)) for key in query.keys)
-        if max(size, answer) > self.most_elements:
-            raise Unsupported(f"{max(size, answer)} components; the budget is {self.most_elements}")
-        values = {
-            name: exact(array, moving=name in query.inputs, factor=name in passes.factors)
-            for name, array in arrays.items()
-        }
-        return Problem(passes, values, Deadline.after(self.seconds))
+        inside = all(bool(np.isfinite(wide(array)).all()) for array in query.inputs.values())
+        if not inside and any(np.isnan(wide(array)).any() for array in query.inputs.values()):
+            raise Unsupported("an input is NaN")
+        size = max(sum(array.size for array in arrays.values()), passes.size_of(query))
+        if size > self.most_elements:
+            raise Unsupported(f"{size} components; the budget is {self.most_elements}")
+        values, are_finite = passes.point(arrays)
+        return Problem(passes, values, Deadline.after(self.seconds), inside, inside and are_finite)
 
     def _passes(self, query: Query, program: Program, arrays: Mapping[str, Array]) -> Passes:
+        """The programs of the function's derivatives.
+
+        Raises:
+            Unsupported: A number is complex.
+        """
         shapes = tuple((name, array.shape, array.dtype.kind) for name, array in arrays.items())
         key = (id(program), query.dtype, tuple(query.inputs), shapes)
         if key not in self._known:
+            if "c" in {FORMATS[query.dtype].kind, *(array.dtype.kind for array in arrays.values())}:
+                raise Unsupported("ball arithmetic is of real numbers here, not of complex ones")
             if len(self._known) >= _KEPT:
                 self._known.pop(next(iter(self._known)))
             specs = {name: spec(array) for name, array in arrays.items()}
@@ -139,47 +140,43 @@ class Ball:
         Raises:
             RulesDisagree: The two rule sets contradict each other.
         """
-        problem, format = certificate.problem, certificate.format
-        bits: int | None = FIRST_BITS + 2 * problem.passes.size.bit_length()
-        best, found = 0, None
-        while bits is not None:
-            start = time.perf_counter()
-            with flint.ctx.workprec(bits):
-                try:
-                    found, best = certificate.cells(), bits
-                    bits = _next(best, found, format)
-                    # More bits take more than proportionally longer once they leave the machine's words behind.
-                    expected = (time.perf_counter() - start) * (bits or 0) / best
-                    if bits is None or bits > self.most_bits or expected > problem.deadline.left:
-                        bits = None
-                        if self.check:
-                            certificate.check()
-                except TimeUp:
-                    bits = None
-        return best, found if found is not None else _nothing(query, problem, Status.UNDECIDED)
+        bits: int | None = FIRST_BITS + 2 * certificate.problem.passes.size.bit_length()
+        best, found, before = 0, None, flint.ctx.prec
+        try:
+            while bits is not None:
+                flint.ctx.prec = trial = bits
+                start = time.perf_counter()
+                found, best = certificate.cells(), trial
+                bits = self._next(trial, found, certificate, time.perf_counter() - start)
+            if self.check:
+                certificate.check()
+        except TimeUp:
+            pass
+        finally:
+            flint.ctx.prec = before
+        return best, found if found is not None else _nothing(query, certificate.problem, Status.UNDECIDED)
 
-
-def _wide(array: Array) -> Array:
-    return np.asarray(array, np.float64)
-
-
-def _shape(query: Query, key: str, passes: Passes) -> tuple[int, ...]:
-    inputs = {name: passes.specs[name].shape for name in passes.inputs}
-    return query.operator.shape(key, inputs, passes.shape)
+    def _next(self, bits: int, found: Mapping[str, Cells], certificate: Certificate, seconds: float) -> int | None:
+        """The precision to go on with; None if nothing is left to settle, or it would take too much of anything."""
+        more = _more(bits, found, certificate.format)
+        # More bits take more than proportionally longer once they leave the machine's words behind.
+        if more is None or more > self.most_bits or seconds * more / bits > certificate.problem.deadline.left:
+            return None
+        return more
 
 
 def _nothing(query: Query, problem: Problem, status: Status) -> dict[str, Cells]:
     """An answer without a number."""
     found = {}
     for key in query.keys:
-        cells = Cells.of(filled(_shape(query, key, problem.passes), flint.arb("nan")))
+        cells = Cells(filled(problem.passes.shape_of(query.operator, key), flint.arb("nan")))
         cells.status[...] = str(status)
         found[key] = cells
     return found
 
 
-def _next(bits: int, found: Mapping[str, Cells], format: Format) -> int | None:
-    """The precision to go on with; None if nothing is left to settle.
+def _more(bits: int, found: Mapping[str, Cells], format: Format) -> int | None:
+    """The precision that may be enough; None if nothing is left to settle.
 
     Doubled; but once two precisions have been tried, straight to where the last digit will be known if the error goes
     on to shrink as the precision grows, which for a truth of exactly 0 is far away.

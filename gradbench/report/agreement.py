@@ -10,7 +10,7 @@ convention, whichever the targets keep (see `conjugation`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,21 +39,57 @@ class Agreement:
     splits: list[tuple[str, str, list[tuple[int, int]]]] = field(default_factory=list)
 
 
-def agreement(verdicts: Sequence[Verdict], columns: Sequence[Column]) -> Agreement:
+def agreement(verdicts: Iterable[Verdict], columns: Sequence[Column]) -> Agreement:
     """Every array of every answer, held against the other columns' answers."""
-    size = len(columns)
-    position = {column.environment: i for i, column in enumerate(columns)}
-    found = Agreement(np.zeros((size, size), int), np.zeros((size, size), int), np.zeros(size, int))
     by_query: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
-        if verdict.record.outcome is Outcome.ANSWERED:
-            by_query[verdict.question.query.id].append(verdict)
-    for query, members in by_query.items():
-        for key in members[0].question.query.keys:
-            for group, same in _compared(members, key):
-                where = [position[v.record.environment] for v in group]
-                _count(found, query, key, where, same)
-    return found
+        by_query[verdict.question.query.id].append(verdict)
+    found = Agreeing()
+    for members in by_query.values():
+        found.add(members)
+    return found.between(columns)
+
+
+class Agreeing:
+    """Agreement while it is counted, question by question; whoever is new gets the next number."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.found = Agreement(np.zeros((8, 8), int), np.zeros((8, 8), int), np.zeros(8, int))
+
+    def add(self, members: Sequence[Verdict]) -> None:
+        """The verdicts on one question."""
+        answered = [v for v in members if v.record.outcome is Outcome.ANSWERED]
+        if len(answered) < 2:
+            return
+        query = answered[0].question.query
+        for key in query.keys:
+            for group, same in _compared(answered, key):
+                where = [self.numbers.setdefault(v.record.environment, len(self.numbers)) for v in group]
+                self._grow()
+                _count(self.found, query.id, key, where, same)
+
+    def between(self, columns: Sequence[Column]) -> Agreement:
+        """The counts by the pairs of these columns."""
+        order = [self.numbers.setdefault(column.environment, len(self.numbers)) for column in columns]
+        self._grow()
+        at = {number: i for i, number in enumerate(order)}
+        grid = np.ix_(order, order)
+        return Agreement(
+            self.found.compared[grid],
+            self.found.agreeing[grid],
+            self.found.alone[order],
+            [(query, key, [(at[a], at[b]) for a, b in pairs]) for query, key, pairs in self.found.splits],
+        )
+
+    def _grow(self) -> None:
+        room = len(self.numbers) - len(self.found.alone)
+        if room > 0:
+            more = (0, room + 8)
+            self.found.compared, self.found.agreeing = (
+                np.pad(counts, (more, more)) for counts in (self.found.compared, self.found.agreeing)
+            )
+            self.found.alone = np.pad(self.found.alone, more)
 
 
 def _count(found: Agreement, query: str, key: str, where: Sequence[int], same: Array | None) -> None:
@@ -110,11 +146,14 @@ def _margin(verdict: Verdict, key: str, common: Array) -> Array:
 
 def _bound(verdict: Verdict, key: str, shape: tuple[int, ...], stack: Array) -> Array:
     """The tolerance by which a question's answers are judged."""
-    truth = verdict.oracle.truths.get(key)
-    if truth is None or truth.shape != shape or not (truth.kind == "number").any():
+    truth = known = verdict.oracle.truths.get(key)
+    if truth is None or truth.shape != shape or "number" not in truth.counts:
         truth = _typical(stack, shape)
-    query = verdict.question.query
-    allowed = tolerance(truth, query.dtype, verdict.oracle.sigma.get(key), verdict.question.tolerance)
+    query, own = verdict.question.query, verdict.question.tolerance
+    if truth is known:
+        allowed = verdict.oracle.allowed(key, query.dtype, own)
+    else:
+        allowed = tolerance(truth, query.dtype, verdict.oracle.sigma.get(key), own)
     return np.broadcast_to(allowed.bound, shape).reshape(-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradbench.judge import Verdict
@@ -28,16 +28,21 @@ class Column:
     version: str
 
 
-def columns(verdicts: Sequence[Verdict]) -> list[Column]:
-    """The columns of these verdicts, by name; references come last.
-
-    A heading is the target's name, with the device, the version or the fingerprint where names alone don't differ.
-    """
+def columns(verdicts: Iterable[Verdict]) -> list[Column]:
+    """The columns of these verdicts, by name; references come last."""
     found: dict[str, Target] = {}
     for verdict in verdicts:
         found.setdefault(verdict.record.environment, verdict.target)
+    return columns_of(found)
+
+
+def columns_of(targets: Mapping[str, Target]) -> list[Column]:
+    """The columns of targets by environment, by name; references come last.
+
+    A heading is the target's name, with the device, the version or the fingerprint where names alone don't differ.
+    """
     ordered = sorted(
-        found.items(), key=lambda pair: (pair[1].reference, pair[1].name, pair[1].device, _version(pair[1]))
+        targets.items(), key=lambda pair: (pair[1].reference, pair[1].name, pair[1].device, _version(pair[1]))
     )
     labels = _labels(ordered)
     return [

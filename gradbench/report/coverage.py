@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ class _Cell:
 
     asked: int = 0
     answered: int = 0
-    company: int = 1 << 30
+    company: tuple[int, int] = (1 << 30, 0)
     outcome: str = ""
     reason: str = ""
     case: str = ""
@@ -43,29 +43,54 @@ def coverage(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     `answered` counts the queries that were answered, rightly or not; where it is 0, `outcome`, `reason` and `case` say
     what happened instead, and where.
     """
-    cells: dict[tuple[str, ...], _Cell] = defaultdict(_Cell)
+    found = Coverage()
     for verdict in verdicts:
+        found.add(verdict)
+    return found.frame()
+
+
+class Coverage:
+    """What was answered, while it is counted: a cell for each set of primitives that occur together."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[Any, ...], _Cell] = {}
+        self.count = 0
+
+    def add(self, verdict: Verdict) -> None:
+        """One answer, or what there was instead."""
         question, record = verdict.question, verdict.record
         query = question.query
         words = _primitives(query.function, query.names)
-        for word in words:
-            key = (word, record.target, record.device, record.environment, str(query.operator), query.dtype)
-            cell = cells[key]
-            cell.asked += 1
-            if record.outcome is Outcome.ANSWERED:
-                cell.answered += 1
-            elif len(words) < cell.company:
-                cell.company, cell.case = len(words), question.case
-                cell.outcome = str(record.outcome)
-                cell.reason = record.message or record.error
-    rows = [
-        (
-            word, VOCABULARY[word].topic, target, device, environment, operator, dtype, cell.asked, cell.answered,
-            *(("answered", "", "") if cell.answered else (cell.outcome, cell.reason, cell.case)),
-        )
-        for (word, target, device, environment, operator, dtype), cell in cells.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        key = (words, record.target, record.device, record.environment, query.operator.value, query.dtype)
+        cell = self.cells.get(key)
+        if cell is None:
+            cell = self.cells[key] = _Cell()
+        cell.asked += 1
+        self.count += 1
+        if record.outcome is Outcome.ANSWERED:
+            cell.answered += 1
+        elif not cell.outcome:
+            cell.company, cell.case = (len(words), self.count), question.case
+            cell.outcome, cell.reason = record.outcome.value, record.message or record.error
+
+    def frame(self) -> pd.DataFrame:
+        """As `coverage`."""
+        cells: dict[tuple[str, ...], _Cell] = defaultdict(_Cell)
+        for (words, *who), part in self.cells.items():
+            for word in words:
+                cell = cells[word, *who]
+                cell.asked, cell.answered = cell.asked + part.asked, cell.answered + part.answered
+                if part.outcome and part.company < cell.company:
+                    cell.company, cell.case = part.company, part.case
+                    cell.outcome, cell.reason = part.outcome, part.reason
+        rows = [
+            (
+                word, VOCABULARY[word].topic, target, device, environment, operator, dtype, cell.asked, cell.answered,
+                *(("answered", "", "") if cell.answered else (cell.outcome, cell.reason, cell.case)),
+            )
+            for (word, target, device, environment, operator, dtype), cell in cells.items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 @lru_cache(maxsize=4096)

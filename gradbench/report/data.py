@@ -1,8 +1,8 @@
 """Everything a page needs to draw itself, as columns.
 
-A run's verdicts and the frame of rows enter; a value that `json` can write leaves, and from it a text to stand in a
+A run's verdicts enter, question by question; a value that `json` can write leaves, and from it a text to stand in a
 page. Four tables refer to each other by number: `cases`, `questions` (with `truths`, one for each key of a question),
-`calls` (one for each record) and `rows` (one for each array of an answer, in the order of the frame). Texts that
+`calls` (one for each record) and `rows` (one for each array of an answer, in the order of the verdicts). Texts that
 repeat stand once in `texts` and are referred to by number, arrays once in `arrays` in the form of `words.array_text`.
 """
 
@@ -13,15 +13,15 @@ import glob
 import json
 import shlex
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from gradbench.errors import LanguageError
-from gradbench.judge import WORST, Verdict
+from gradbench.judge import RANK, WORST, Finding, Verdict
 from gradbench.language import parse
 from gradbench.oracle import Oracle
 from gradbench.query import Question
@@ -29,47 +29,38 @@ from gradbench.report.agreement import Agreement
 from gradbench.report.columns import Column
 from gradbench.report.mathematics import mathematics
 from gradbench.report.words import array_text, rounded, shown, stated_text, truth_text
+from gradbench.table import worst_texts
 from gradbench.wire import SHORT
+
+MOST: Final = 200_000
+"""So many rows a page can hold, and a browser can draw without a wait of seconds."""
+ROOM: Final = 30_000_000
+"""So many characters its texts may have: some 18 MB, compressed."""
 
 LONGEST: Final = 1_500
 """A message is cut after so many characters; the record file has the whole."""
 
 
 class _Pool:
-    """Texts by number, each once."""
+    """Texts by number, each once; number 0 is nothing, if there is to be one that is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *texts: str) -> None:
         self.numbers: dict[str, int] = {}
+        self.size = 0
+        for text in texts:
+            self(text)
 
     def __call__(self, text: str) -> int:
         """The number of a text."""
-        return self.numbers.setdefault(text, len(self.numbers))
+        number = self.numbers.get(text)
+        if number is None:
+            number = self.numbers[text] = len(self.numbers)
+            self.size += len(text)
+        return number
 
     def all(self) -> list[str]:
         """The texts in order, fit to be seen."""
         return [shown(text) for text in self.numbers]
-
-
-def tables(
-    verdicts: Sequence[Verdict], frame: pd.DataFrame, columns: Sequence[Column], agreed: Agreement
-) -> dict[str, Any]:
-    """All tables, as dictionaries of columns."""
-    made = _Tables(columns, zip(frame["answer"], frame["truth"], strict=True))
-    for verdict in verdicts:
-        made.add(verdict)
-    made.rows |= _numbers(frame)
-    return {
-        "verdicts": [str(r) for r in WORST],
-        "targets": [_target(column) for column in columns],
-        "cases": made.cases,
-        "questions": made.questions,
-        "truths": made.truths,
-        "calls": made.calls,
-        "rows": made.rows,
-        "splits": made.splits(agreed),
-        "texts": made.texts.all(),
-        "arrays": made.arrays.all(),
-    }
 
 
 def _target(column: Column) -> dict[str, str]:
@@ -84,64 +75,173 @@ def _target(column: Column) -> dict[str, str]:
     }
 
 
-def _numbers(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    names = {
-        "absolute": "absolute",
-        "relative": "relative",
-        "ulps": "ulps",
-        "median": "median_ulps",
-        "allowed": "allowed",
-    }
-    found: dict[str, list[Any]] = {k: [rounded(x) for x in frame[name].tolist()] for k, name in names.items()}
-    return found | {name: frame[name].tolist() for name in ("bad", "size")}
+class Tables:
+    """The tables while they are filled, question by question, as far as a page can hold them.
 
+    When there are too many rows, those of the best verdict that is still listed are counted alone, by case, target and
+    verdict; then those of the next best. In the end fails alone are listed; when there are too many of them, the first.
 
-class _Tables:
-    """The tables while they are filled, verdict by verdict."""
+    Args:
+        most: How many rows a page can hold.
+        room: How many characters its texts may have, before they are compressed.
+    """
 
-    def __init__(self, columns: Sequence[Column], worst: Iterator[tuple[str, str]]) -> None:
-        self.worst = worst
-        self.texts, self.arrays = _Pool(), _Pool()
-        self.texts("")  # number 0 is nothing
-        self.target = {column.environment: i for i, column in enumerate(columns)}
+    def __init__(self, most: int = MOST, room: int = ROOM) -> None:
+        self.most, self.room = most, room
+        self.listed = len(WORST)
+        self.is_full = False
+        self.left: Counter[tuple[str, str, int]] = Counter()
+        self.target: dict[str, int] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.texts, self.arrays = _Pool(""), _Pool()
         self.case_numbers: dict[str, int] = {}
         self.question_numbers: dict[str, int] = {}
         self.cases: list[dict[str, Any]] = []
         self.questions = _empty("case", "point", "place", "operator", "dtype", "keys", "given", "disputes")
         self.truths = _empty("right", "source", "radius", "sigma", "stated")
         self.calls = _empty("question", "target", "first", "seconds", "notes")
-        self.rows = _empty("call", "input", "verdict", "reason", "detail", "grade", "worst", "pair", "rule", "answer")
+        self.rows = _empty(
+            "call", "input", "verdict", "reason", "detail", "grade", "worst", "pair", "rule", "answer",
+            "absolute", "relative", "ulps", "median", "allowed", "bad", "size",
+        )  # fmt: skip
 
-    def add(self, verdict: Verdict) -> None:
-        """One call and its rows."""
+    def add(self, verdicts: Sequence[Verdict]) -> None:
+        """The calls for one question, and their rows."""
+        same: dict[Any, Any] = {}
+        for verdict in verdicts:
+            self._add(verdict, same)
+        while len(self.rows["call"]) > self.most or self.texts.size + self.arrays.size > self.room:
+            if self.listed == 1:
+                self.is_full = True
+                break
+            self.listed -= 1
+            self._drop()
+
+    def _add(self, verdict: Verdict, same: dict[Any, Any]) -> None:
         question, record = verdict.question, verdict.record
+        listed = [f for f in verdict.findings if RANK[f.ruling] < self.listed and not self.is_full]
+        if len(listed) < len(verdict.findings):
+            for finding in verdict.findings:
+                if finding not in listed:
+                    self.left[question.case, record.environment, RANK[finding.ruling]] += 1
+        if not listed:
+            return
         number = self.question_numbers.get(question.query.id)
         if number is None:
             number = self.question_numbers[question.query.id] = len(self.question_numbers)
             self.question(question, verdict.oracle)
         call = len(self.calls["question"])
         seconds = (None if s is None else rounded(s) for s in (record.first, record.seconds))
-        values = (number, self.target[record.environment], *seconds, self.texts(_notes(verdict)))
-        _append(self.calls, values)
-        for finding in verdict.findings:
-            found = finding.difference
-            answered = finding.key in record.answer
+        target = self.target.setdefault(record.environment, len(self.target))
+        _append(self.calls, (number, target, *seconds, self.texts(_notes(verdict))))
+        for finding in listed:
             answer = record.answer.get(finding.key)
-            pair = next(self.worst)
             large = answer is not None and answer.size > SHORT
-            values = (
-                call,
-                self.texts(finding.key),
-                WORST.index(finding.ruling),
-                self.texts("" if finding.reason == finding.ruling else finding.reason),
-                self.texts(_cut(finding.detail)),
-                self.texts("" if found is None else found.grade),
-                -1 if found is None else found.worst,
-                self.texts(" ".join(pair) if large and found is not None else ""),
-                self.texts(finding.tolerance),
-                self.arrays(array_text(answer)) if answered else -1,
-            )
-            _append(self.rows, values)
+            text = -1
+            if finding.key in record.answer:
+                bits = None if answer is None or large else (answer.dtype, answer.shape, answer.tobytes())
+                if bits not in same or bits is None:
+                    same[bits] = self.arrays(array_text(answer))
+                text = same[bits]
+            pair = " ".join(worst_texts(verdict, finding)[1:]) if large and finding.difference is not None else ""
+            middle, numbers = same.get(id(finding)) or same.setdefault(id(finding), self._told(finding))
+            _append(self.rows, (call, *middle, self.texts(pair), self.texts(finding.tolerance), text, *numbers))
+
+    def _told(self, finding: Finding) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What a row says of a finding: its input, verdict, reason, detail, grade and worst entry; and its numbers."""
+        found = finding.difference
+        words = (
+            self.texts(finding.key),
+            RANK[finding.ruling],
+            self.texts("" if finding.reason == finding.ruling else finding.reason),
+            self.texts(_cut(finding.detail)),
+            self.texts("" if found is None else found.grade),
+            -1 if found is None else found.worst,
+        )
+        if found is None:
+            return words, (None, None, None, None, None, 0, 0)
+        sizes = (found.absolute, found.relative, found.ulps, found.median_ulps, found.allowed)
+        return words, (*map(rounded, sizes), found.bad, found.size)
+
+    def whole(self, columns: Sequence[Column], agreed: Agreement) -> dict[str, Any]:
+        """All tables, as dictionaries of columns."""
+        at = {column.environment: i for i, column in enumerate(columns)}
+        order = [at[environment] for environment in self.target]
+        found = {
+            "verdicts": [str(r) for r in WORST],
+            "targets": [_target(column) for column in columns],
+            "cases": self.cases,
+            "questions": self.questions,
+            "truths": self.truths,
+            "calls": self.calls | {"target": [order[target] for target in self.calls["target"]]},
+            "rows": self.rows,
+            "splits": self.splits(agreed),
+            "texts": self.texts.all(),
+            "arrays": self.arrays.all(),
+        }
+        return found | {"left": self._left(at)} if self.left else found
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """What is counted alone: of how many rows, of which verdicts, and whether those of the last are listed in part."""
+        ranks = sorted({rank for *_, rank in self.left}, reverse=True)
+        return {"rows": sum(self.left.values()), "verdicts": [str(WORST[rank]) for rank in ranks], "full": self.is_full}
+
+    def _left(self, at: Mapping[str, int]) -> dict[str, list[int]]:
+        """The counts of the cases that the page has."""
+        found = _empty("case", "target", "verdict", "count")
+        for (case, environment, rank), count in self.left.items():
+            if case in self.case_numbers:
+                _append(found, (self.case_numbers[case], at[environment], rank, count))
+        return found
+
+    def _drop(self) -> None:
+        """Takes out the rows of the best verdict, and whatever only they have referred to."""
+        old = {name: getattr(self, name) for name in ("cases", "questions", "truths", "calls", "rows")}
+        names, environments = list(self.question_numbers), list(self.target)
+        texts, arrays = list(self.texts.numbers), list(self.arrays.numbers)
+        case_names = list(self.case_numbers)
+        starts = [0, *accumulate(map(len, old["questions"]["keys"]))]
+        self._begin()
+
+        def text(number: int) -> int:
+            return self.texts(texts[number])
+
+        def array(number: int) -> int:
+            return number if number < 0 else self.arrays(arrays[number])
+
+        calls: dict[int, int] = {}
+        for row in _lines(old["rows"]):
+            call = _at(old["calls"], row["call"])
+            asked = _at(old["questions"], call["question"])
+            case = case_names[asked["case"]]
+            if row["verdict"] >= self.listed:
+                self.left[case, environments[call["target"]], row["verdict"]] += 1
+                continue
+            name = names[call["question"]]
+            if name not in self.question_numbers:
+                self.question_numbers[name] = len(self.question_numbers)
+                if case not in self.case_numbers:
+                    self.case_numbers[case] = len(self.case_numbers)
+                    self.cases.append(old["cases"][asked["case"]])
+                given = list(asked["given"])
+                given[1::3], given[2::3] = map(text, given[1::3]), map(array, given[2::3])
+                words = {name: text(asked[name]) for name in ("operator", "dtype")}
+                lists = {name: list(map(text, asked[name])) for name in ("keys", "disputes")}
+                asked |= {"case": self.case_numbers[case], "given": given, **words, **lists}
+                _append(self.questions, asked.values())
+                for i in range(starts[call["question"]], starts[call["question"] + 1]):
+                    truth = _at(old["truths"], i)
+                    truth |= {name: array(truth[name]) for name in ("right", "stated")}
+                    _append(self.truths, (truth | {"source": text(truth["source"])}).values())
+            if row["call"] not in calls:
+                calls[row["call"]] = len(calls)
+                call |= {"question": self.question_numbers[name], "notes": text(call["notes"])}
+                _append(self.calls, call.values())
+            row |= {name: text(row[name]) for name in ("input", "reason", "detail", "grade", "pair", "rule")}
+            _append(self.rows, (row | {"call": calls[row["call"]], "answer": array(row["answer"])}).values())
 
     def question(self, question: Question, oracle: Oracle) -> None:
         """What was asked and what is right."""
@@ -157,7 +257,7 @@ class _Tables:
         directions |= {f"cotangent of {key}": w for key, w in zip(query.outputs, query.cotangents, strict=False)}
         named = chain(((0, *item) for item in given.items()), ((1, *item) for item in directions.items()))
         place = question.place.rpartition(":")[2]
-        keys = query.keys
+        keys = (*query.keys, *query.asides)
         orders = "".join(f" {name}:{order}" for name, order in (query.orders or {}).items())
         values = (
             case,
@@ -194,12 +294,23 @@ class _Tables:
         """The arrays of which some columns disagree."""
         found = _empty("question", "key", "pairs")
         for query, key, pairs in agreed.splits:
+            if query not in self.question_numbers:  # it is none of those that the page has
+                continue
             _append(found, (self.question_numbers[query], self.texts(key), list(chain.from_iterable(pairs))))
         return found
 
 
 def _empty(*names: str) -> dict[str, list[Any]]:
     return {name: [] for name in names}
+
+
+def _at(table: Mapping[str, list[Any]], i: int) -> dict[str, Any]:
+    return {name: column[i] for name, column in table.items()}
+
+
+def _lines(table: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in zip(*table.values(), strict=True):
+        yield dict(zip(table, values, strict=True))
 
 
 def _append(table: Mapping[str, list[Any]], values: Iterable[Any]) -> None:

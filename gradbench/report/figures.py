@@ -1,19 +1,22 @@
 """The numbers behind the pictures: how accurate each target is, and how long it takes.
 
-The frame of rows enters; plain numbers for a template leave.
+Verdicts enter, question by question; plain numbers for a template leave.
 """
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import pandas as pd
 
-from gradbench.judge import Ruling
+from gradbench.judge import Ruling, Verdict
+from gradbench.query import Array, Operator
+from gradbench.record import Spot, spot
 
 EDGES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 2.0**20, np.inf)
 """A bar counts the errors above one edge and up to the next; the first bar those that are exactly 0."""
@@ -23,7 +26,7 @@ NAMES: Final = ("0", "½", "1", "2", "4", "8", "16", "64", "256", "2¹⁰", "2²
 CHEAP: Final = 5.0
 """A reverse pass takes at most so many times the operations of the function (Griewank and Walther, 2008, section 4.5)."""
 
-TIMED: Final = (Ruling.PASS, Ruling.CONVENTION, Ruling.INCONCLUSIVE, Ruling.UNJUDGED)
+TIMED: Final = frozenset({Ruling.PASS, Ruling.CONVENTION, Ruling.INCONCLUSIVE, Ruling.UNJUDGED})
 """Nobody's time is shown for an answer that is wrong."""
 
 
@@ -40,14 +43,17 @@ class Accuracy:
     largest: float
 
 
-def accuracy(frame: pd.DataFrame, labels: Mapping[str, str]) -> list[Accuracy]:
-    """A row for each column and dtype, in the order of `labels`, which gives an environment its heading."""
-    counted = frame[frame["ulps"].notna()]
+def accuracy(errors: Mapping[tuple[str, str], Sequence[float]], labels: Mapping[str, str]) -> list[Accuracy]:
+    """A row for each column and dtype, in the order of `labels`, which gives an environment its heading.
+
+    Args:
+        errors: In ulps, by environment and dtype.
+        labels: By environment.
+    """
     found = []
-    groups = dict(iter(counted.groupby(["environment", "dtype"], sort=False)["ulps"]))
     for environment, label in labels.items():
-        for dtype in sorted(dtype for key, dtype in groups if key == environment):
-            ulps = groups[environment, dtype].to_numpy()
+        for dtype in sorted(dtype for key, dtype in errors if key == environment):
+            ulps = np.asarray(errors[environment, dtype])
             bars = [int((ulps == 0).sum())]
             bars += [int(((ulps > low) & (ulps <= high)).sum()) for low, high in pairwise(EDGES)]
             median, ninety = np.quantile(ulps, [0.5, 0.9], method="higher")
@@ -80,28 +86,53 @@ class Time:
     first_derivative: float
 
 
-def times(frame: pd.DataFrame, labels: Mapping[str, str]) -> list[Time]:
-    """A row for each column and operator, of those answers alone in which nothing is wrong."""
-    wanted = ["environment", "case", "point", "dtype", "operator", "seconds", "first_seconds"]
-    good = frame["verdict"].isin([str(r) for r in TIMED])
-    bad = set(map(tuple, frame.loc[~good, ["environment", "query"]].drop_duplicates().to_numpy()))
-    calls = frame.drop_duplicates(["environment", "query"])
-    pairs = zip(calls["environment"], calls["query"], strict=True)
-    calls = calls[np.array([pair not in bad for pair in pairs], bool)]
-    calls = calls.loc[(calls["seconds"] > 0), wanted].copy()
-    calls["operator"] = [operator.partition(" ")[0] for operator in calls["operator"]]
-    join = ["environment", "case", "point", "dtype"]
-    values = calls[calls["operator"] == "value"].drop(columns="operator").drop_duplicates(join)
-    both = calls[calls["operator"] != "value"].merge(values, on=join, suffixes=("", "_value"))
-    both["ratio"] = both["seconds"] / both["seconds_value"]
-    groups: dict[Any, pd.DataFrame] = dict(iter(both.groupby(["environment", "operator"], sort=False)))
-    operators = list(dict.fromkeys(operator for _, operator in groups))
-    return [
-        _time(label, operator, groups[environment, operator])
-        for operator in operators
-        for environment, label in labels.items()
-        if (environment, operator) in groups
-    ]
+class Stopwatch:
+    """Times while they are taken, spot by spot: those answers alone in which nothing is wrong."""
+
+    def __init__(self) -> None:
+        self.spot: Spot | None = None
+        self.calls: dict[str, dict[str, tuple[str, float, float]]] = {}
+        self.pairs: dict[tuple[str, str], tuple[array[float], ...]] = {}
+
+    def add(self, verdicts: Sequence[Verdict]) -> None:
+        """The verdicts on one question; those of one spot must come one after the other."""
+        for verdict in verdicts:
+            query, record = verdict.question.query, verdict.record
+            if spot(verdict.question) != self.spot:
+                self.flush()
+                self.spot = spot(verdict.question)
+            if (record.seconds or 0) > 0 and all(finding.ruling in TIMED for finding in verdict.findings):
+                first = math.nan if record.first is None else float(record.first)
+                assert record.seconds is not None
+                call = query.operator.value, float(record.seconds), first
+                self.calls.setdefault(query.id, {}).setdefault(record.environment, call)
+
+    def flush(self) -> None:
+        """Pairs the calls of a spot: each derivative with the value."""
+        values: dict[str, tuple[str, float, float]] = {}
+        for group in self.calls.values():
+            for environment, call in group.items():
+                if call[0] == Operator.VALUE:
+                    values.setdefault(environment, call)
+        for group in self.calls.values():
+            for environment, (operator, seconds, first) in group.items():
+                if operator == Operator.VALUE or environment not in values:
+                    continue
+                pair = self.pairs.setdefault((environment, operator), tuple(array("d") for _ in range(4)))
+                for column, number in zip(pair, (*values[environment][1:], seconds, first), strict=True):
+                    column.append(number)
+        self.calls.clear()
+
+    def times(self, labels: Mapping[str, str]) -> list[Time]:
+        """A row for each column and operator; `labels` gives an environment its heading."""
+        self.flush()
+        operators = list(dict.fromkeys(operator for _, operator in self.pairs))
+        return [
+            _time(label, operator, *map(np.asarray, self.pairs[environment, operator]))
+            for operator in operators
+            for environment, label in labels.items()
+            if (environment, operator) in self.pairs
+        ]
 
 
 def axis(found: Sequence[Time]) -> list[float]:
@@ -113,11 +144,17 @@ def axis(found: Sequence[Time]) -> list[float]:
     return steps[first : last + 1]
 
 
-def _time(label: str, operator: str, group: pd.DataFrame) -> Time:
-    low, ratio, high = (float(q) for q in np.quantile(group["ratio"], [0.25, 0.5, 0.75]))
-    names = ("seconds_value", "seconds", "first_seconds_value", "first_seconds")
-    value, derivative, first_value, first = (float(group[name].median()) for name in names)
-    return Time(label, operator, len(group), value, derivative, ratio, low, high, first_value, first)
+def _time(label: str, operator: str, values: Array, first_values: Array, seconds: Array, firsts: Array) -> Time:
+    low, ratio, high = (float(q) for q in np.quantile(seconds / values, [0.25, 0.5, 0.75]))
+    medians = (_median(part) for part in (values, seconds, first_values, firsts))
+    value, derivative, first_value, first = medians
+    return Time(label, operator, len(values), value, derivative, ratio, low, high, first_value, first)
+
+
+def _median(values: Array) -> float:
+    """Of those that are known."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if known.size else math.nan
 
 
 def bars(counts: Sequence[int], height: float) -> list[tuple[float, float]]:

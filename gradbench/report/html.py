@@ -1,6 +1,6 @@
 """The report as one HTML file that needs nothing else: no network, no server, no other file.
 
-A run, its verdicts and the frame of rows enter; the text of the page leaves. What can be read without a program (the
+A run and its verdicts enter, question by question; the text of the page leaves. What can be read without a program (the
 first page, agreement, accuracy, time) is written out by the template; cases and rows are drawn in the browser from
 the packed tables of `data`, a window of them at a time. The page's own policy forbids it every request.
 """
@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import urlencode
 
 import jinja2
 from markupsafe import Markup
 
 from gradbench import __version__
-from gradbench.conventions import KINDS
+from gradbench.conventions import KINDS, Conventions
 from gradbench.judge import Verdict
-from gradbench.record import Run
+from gradbench.record import Recorded
 from gradbench.report import data, figures, overview, words
-from gradbench.report.agreement import Agreement, agreement
-from gradbench.report.columns import Column, columns
+from gradbench.report.agreement import Agreeing, Agreement
+from gradbench.report.columns import Column, columns_of
+from gradbench.report.coverage import Coverage
+from gradbench.report.stream import Batch, Format, batches
 from gradbench.report.terminal import SYMBOLS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDER: Final = Path(__file__).parent / "page"
 SCRIPTS: Final = ("store.js", "state.js", "grid.js", "case.js", "page.js")
@@ -38,47 +38,79 @@ EXPLANATIONS: Final = Markup("<!-- explanations -->")
 """Where the explanations of cases are put in, of which a run has none."""
 
 
-def render(run: Run, verdicts: Sequence[Verdict], frame: pd.DataFrame) -> str:
+def render(run: Recorded, verdicts: Iterable[Verdict]) -> str:
     """The whole page."""
-    found = columns(verdicts)
-    labels = {column.environment: column.label for column in found}
-    agreed = agreement(verdicts, found)
-    times = figures.times(frame, labels)
-    style = styles()
-    # One function around them all keeps every name of ours out of the window.
-    script = Markup('"use strict";\n(() => {\n' + "\n".join(map(_file, SCRIPTS)) + "\n})();\n")  # noqa: S704
-    return filled(
-        "report.html.j2",
-        run=run,
-        runs=overview.runs(run),
-        version=__version__,
-        columns=found,
-        totals=overview.totals(frame, found),
-        used=overview.used(frame),
-        topics=overview.topics(frame, found),
-        kinds=overview.kinds(frame, found),
-        findings=overview.findings(frame, found),
-        clashes=overview.clashes(run, verdicts),
-        failures=[target for target in run.targets.values() if target.failure],
-        meanings=overview.MEANINGS,
-        symbols=SYMBOLS,
-        cases=frame["case"].nunique(),
-        rows=len(frame),
-        agreement=_pairs(agreed, found),
-        accuracy=figures.accuracy(frame, labels),
-        edges=figures.NAMES,
-        times=times,
-        ticks=figures.axis(times),
-        cheap=figures.CHEAP,
-        coverage=overview.covered(verdicts, found),
-        conventions=overview.conventions(verdicts, found),
-        meanings_of_conventions=KINDS,
-        style=style,
-        script=script,
-        policy=policy(style, script),
-        explanations=EXPLANATIONS,
-        packed=data.packed(data.tables(verdicts, frame, found, agreed) | {"symbols": SYMBOLS}),
-    )
+    stream = io.StringIO()
+    page = Page(run, stream)
+    for batch in batches(verdicts):
+        page.add(batch)
+    page.finish()
+    return stream.getvalue()
+
+
+class Page(Format):
+    """The page while its tables are filled, question by question."""
+
+    def __init__(self, run: Recorded, stream: TextIO) -> None:
+        self.run, self.stream = run, stream
+        self.overview, self.tables, self.agreeing = overview.Overview(), data.Tables(), Agreeing()
+        self.coverage, self.conventions, self.stopwatch = Coverage(), Conventions(), figures.Stopwatch()
+
+    def add(self, batch: Batch) -> None:
+        """The answers to one question."""
+        self.overview.add(batch)
+        self.tables.add(batch.verdicts)
+        self.agreeing.add(batch.verdicts)
+        self.stopwatch.add(batch.verdicts)
+        for verdict in batch.verdicts:
+            self.coverage.add(verdict)
+            self.conventions.add(verdict)
+
+    def finish(self) -> None:
+        """Writes the page."""
+        view, run = self.overview, self.run
+        found = columns_of(view.targets)
+        labels = {column.environment: column.label for column in found}
+        agreed = self.agreeing.between(found)
+        times = self.stopwatch.times(labels)
+        style = styles()
+        # One function around them all keeps every name of ours out of the window.
+        script = Markup('"use strict";\n(() => {\n' + "\n".join(map(_file, SCRIPTS)) + "\n})();\n")  # noqa: S704
+        cases = len(set().union(*view.cases.values()))
+        facts = {
+            "run": run,
+            "runs": overview.runs(run),
+            "version": __version__,
+            "columns": found,
+            "totals": view.totals(found),
+            "used": view.used(),
+            "topics": view.topics(found),
+            "kinds": view.kinds(found),
+            "findings": view.findings(found),
+            "clashes": {"rows": view.clashes.rows(), "answers": view.clashes.count},
+            "failures": [target for target in run.targets.values() if target.failure],
+            "meanings": overview.MEANINGS,
+            "symbols": SYMBOLS,
+            "cases": cases,
+            "rows": view.rows,
+            "left": self.tables.left_out | {"cases": cases - len(self.tables.cases)},
+            "agreement": _pairs(agreed, found),
+            "accuracy": figures.accuracy(view.errors, labels),
+            "edges": figures.NAMES,
+            "times": times,
+            "ticks": figures.axis(times),
+            "cheap": figures.CHEAP,
+            "coverage": overview.covered(self.coverage, found),
+            "conventions": overview.conventions(self.conventions, found),
+            "meanings_of_conventions": KINDS,
+            "style": style,
+            "script": script,
+            "policy": policy(style, script),
+            "explanations": EXPLANATIONS,
+            "packed": data.packed(self.tables.whole(found, agreed) | {"symbols": SYMBOLS}),
+        }
+        for part in _environment().get_template("report.html.j2").generate(**facts):
+            self.stream.write(part)
 
 
 def styles() -> Markup:

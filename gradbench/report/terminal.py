@@ -8,16 +8,19 @@ import math
 import os
 import platform
 import sys
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from gradbench.record import Record, Run, Target
+from gradbench.record import Record, Recorded, Target
+from gradbench.report.words import shown
 
 if TYPE_CHECKING:
     from gradbench.case import Case
     from gradbench.judge import Verdict
+    from gradbench.report.stream import Batch
 
 SYMBOLS = {
     "pass": "✓", "fail": "✗", "error": "!", "disputed": "⚖", "inconclusive": "?", "unjudged": "·", "convention": "≈",
@@ -44,7 +47,9 @@ class Progress:
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task(f"starting {self.targets} targets", total=self.total)
+            self.task = self.bar.add_task(
+                f"starting {self.targets} targets" if self.targets else "waiting for parts", total=self.total
+            )
             self.bar.start()
         return self
 
@@ -54,12 +59,17 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
+    def advance(self, count: int) -> None:
+        """Moves the bar by so many."""
+        if self.bar is not None:
+            self.bar.update(self.task, advance=count)
+
     def watch(self, event: Target | Record) -> None:
         """Moves the bar."""
         if isinstance(event, Target):
             self.started += 1
             if event.failure:
-                sys.stderr.write(f"{event.name} can't start: {first_line(event.failure)}\n")
+                sys.stderr.write(f"{shown(event.name)} can't start: {first_line(event.failure)}\n")
         if self.bar is None:
             return
         if isinstance(event, Target):
@@ -70,62 +80,97 @@ class Progress:
 
 def first_line(text: str) -> str:
     """The first line of a text, control characters replaced."""
-    return "".join(c if c.isprintable() else " " for c in text.partition("\n")[0])
+    return shown(text.partition("\n")[0])
 
 
-def summary(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """The failures by target and kind, and a table of how often each verdict was given to each target."""
-    from gradbench.judge import Ruling
-    from gradbench.table import rows, totals
+class Summary:
+    """What a terminal shows of verdicts, while they come: it reads `stream.Batch`es."""
 
-    groups: dict[tuple[str, str, str], list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        if verdict.ruling in {Ruling.FAIL, Ruling.ERROR, Ruling.DISPUTED}:
-            groups[verdict.record.target, str(verdict.ruling), verdict.worst.reason].append(verdict)
-    for members in list(groups.values())[:SHOWN]:
-        cases = len({verdict.question.case for verdict in members})
-        more = (
-            f"; {len(members) - 1} more like it, {cases} case{'s' if cases > 1 else ''} in all" if members[1:] else ""
-        )
-        yield failure_line(members[0]) + more
-    if len(groups) > SHOWN:
-        yield f"… and {len(groups) - SHOWN} more kinds"
-    yield from _clashes(verdicts)
-    from rich.console import Console
-    from rich.table import Table
+    def __init__(self) -> None:
+        from gradbench.judge import Ruling
+        from gradbench.report.clashes import Clashes
 
-    counts = totals(rows(verdicts))
-    table = Table()
-    for name in ("target", "device", "version"):
-        table.add_column(name, no_wrap=True)
-    given = [name for name in counts.columns if counts[name].any() or name in {"pass", "fail"}]
-    for name in given:
-        table.add_column(f"{SYMBOLS[name]} {name}", justify="right", no_wrap=True)
-    for row in counts[given].reset_index().itertuples(index=False):
-        table.add_row(*(str(part) if part else "" for part in row))
-    stream = io.StringIO()
-    # rich keeps bold letters where NO_COLOR is set; whoever sets it wants plain text.
-    styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    Console(file=stream, force_terminal=styled, width=200).print(table)
-    yield "\n".join(line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n"))
-    for target in run.targets.values():
-        if target.failure:
-            yield f"{target.name} is absent: it could not start: {first_line(target.failure)}"
-    if not run.complete:
-        yield f"the run was cut short: {len(run.records)} records are all there is of it"
+        self.bad = {Ruling.FAIL, Ruling.ERROR, Ruling.DISPUTED}
+        self.groups: dict[tuple[str, str, str], _Group] = {}
+        self.counts: Counter[tuple[str, str, str, str]] = Counter()
+        self.worse: set[tuple[str, bool]] = set()
+        self.clashes = Clashes(0)
+
+    def add(self, batch: Batch) -> None:
+        """The verdicts on one question."""
+        self.clashes.add(batch.clashes)
+        for verdict in batch.verdicts:
+            name, record = verdict.record.target, verdict.record
+            version = verdict.target.versions.get(name.partition(":")[0], "")
+            for finding in verdict.findings:
+                self.counts[name, record.device, version, finding.ruling.value] += 1
+            if verdict.ruling not in self.bad:
+                continue
+            self.worse.add((name, verdict.target.reference))
+            key = name, verdict.ruling.value, verdict.worst.reason
+            if key not in self.groups:
+                self.groups[key] = _Group(failure_line(verdict) if len(self.groups) < SHOWN else "")
+            self.groups[key].count += 1
+            self.groups[key].cases.add(verdict.question.case)
+
+    def is_worse(self, asked: Sequence[str]) -> bool:
+        """Whether somebody who is judged isn't right.
+
+        A reference beyond its own error bar is our business, not that of whoever asked about a framework.
+        """
+        return any(name in asked or not reference for name, reference in self.worse)
+
+    def lines(self, run: Recorded) -> Iterator[str]:
+        """The failures by target and kind, and a table of how often each verdict was given to each target."""
+        for group in list(self.groups.values())[:SHOWN]:
+            cases = len(group.cases)
+            more = f"; {group.count - 1} more like it, {cases} case{'s' if cases > 1 else ''} in all"
+            yield group.line + (more if group.count > 1 else "")
+        if len(self.groups) > SHOWN:
+            yield f"… and {len(self.groups) - SHOWN} more kinds"
+        for broken in self.clashes.kinds():
+            more = f"; {broken.count - 1} more like it" if broken.count > 1 else ""
+            first = broken.first
+            yield shown(f"≠ {' and '.join(first.targets)} {first.query}: {first.law}: {first.sentence}{more}")
+        yield self._table()
+        for target in run.targets.values():
+            if target.failure:
+                yield f"{shown(target.name)} is absent: it could not start: {first_line(target.failure)}"
+        if not run.complete:
+            yield f"the run was cut short: {run.count} records are all there is of it"
+
+    def _table(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        from gradbench.judge import WORST
+
+        table = Table()
+        for name in ("target", "device", "version"):
+            table.add_column(name, no_wrap=True)
+        seen = {ruling for *_, ruling in self.counts} | {"pass", "fail"}
+        given = [ruling.value for ruling in reversed(WORST) if ruling in seen] if self.counts else []
+        for name in given:
+            table.add_column(f"{SYMBOLS[name]} {name}", justify="right", no_wrap=True)
+        for who in sorted({(name, device, version) for name, device, version, _ in self.counts}):
+            numbers = (self.counts[*who, name] for name in given)
+            # As `Text`, because a name in brackets would be taken for markup.
+            table.add_row(*(Text(shown(str(part))) if part else "" for part in (*who, *numbers)))
+        stream = io.StringIO()
+        # rich keeps bold letters where NO_COLOR is set; whoever sets it wants plain text.
+        styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        Console(file=stream, force_terminal=styled, width=200).print(table)
+        return "\n".join(line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n"))
 
 
-def _clashes(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """What answers say of one another, by law and target: an example of each, and how many there are."""
-    from gradbench.clash import Clash
-    from gradbench.crosscheck import crosscheck
+@dataclass
+class _Group:
+    """Failures of one kind: the first of them in one line, how many there are, and in which cases."""
 
-    groups: dict[tuple[str, tuple[str, ...]], list[Clash]] = defaultdict(list)
-    for clash in crosscheck(verdicts, vote=False):
-        groups[clash.law, clash.targets].append(clash)
-    for (law, targets), members in groups.items():
-        more = f"; {len(members) - 1} more like it" if members[1:] else ""
-        yield f"≠ {' and '.join(targets)} {members[0].query}: {law}: {members[0].sentence}{more}"
+    line: str
+    count: int = 0
+    cases: set[str] = field(default_factory=set)
 
 
 def failure_line(verdict: Verdict) -> str:
@@ -139,7 +184,7 @@ def failure_line(verdict: Verdict) -> str:
         numbers = f": {answered!r} where {found.right!r} is right{ulps}"
     key = f" by {worst.key}" if worst.key else ""
     text = f"{worst.ruling} {worst.reason}: {first_line(worst.detail)}{numbers}"
-    return f"{SYMBOLS[worst.ruling]} {verdict.record.target} {question.query.id}{key}: {text}"
+    return shown(f"{SYMBOLS[worst.ruling]} {verdict.record.target} {question.query.id}{key}: {text}")
 
 
 def show_case(case: Case) -> str:
@@ -182,7 +227,7 @@ def show_case(case: Case) -> str:
     lines += ["", f"asked: {', '.join(asked)}"]
     if case.rules:
         lines += [f"by hand: {', '.join(case.rules)}"]
-    return "\n".join(lines)
+    return shown("\n".join(lines))
 
 
 def diagnosis() -> Iterator[str]:

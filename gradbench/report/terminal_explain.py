@@ -78,20 +78,20 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
     yield Padding(Text(shown(query.function.strip("\n"))), (0, 0, 1, 4))
     yield _heading("Forward: what every node is")
     yield _forward(explanation)
-    yield _heading(f"Back: the adjoint of every node, the derivative of {output_text(explanation)} by it")
+    yield _heading(f"Back: the adjoint of every node, the derivative of {shown(output_text(explanation))} by it")
     for name, text in cotangent_texts(explanation):
-        yield Text(f"  {name} = {text}")
+        yield Text(shown(f"  {name} = {text}"))
     yield _backward(explanation)
     yield _heading("Side by side")
     yield from _side_by_side(explanation)
     yield from _remarks(explanation)
     for reason, names in silent(explanation).items():
-        yield Text.assemble((f"– {listed(names)}, ", "dim"), (reason, "dim"))
+        yield Text(shown(f"– {listed(names)}, {reason}"), "dim")
     yield Text("")
     good = not explanation.departing and not explanation.disputes
     for sentence in conclusion(explanation):
         symbol = SYMBOLS["pass"] if good else SYMBOLS["fail"] if explanation.departing else SYMBOLS["disputed"]
-        yield Text(f"{symbol} {sentence}", "green" if good else "red")
+        yield Text(shown(f"{symbol} {sentence}"), "green" if good else "red")
 
 
 def _heading(text: str) -> Text:
@@ -110,7 +110,7 @@ def _forward(explanation: Explanation) -> Table:
     table = _table("node", "value", "by")
     for step in explanation.steps:
         source = step.role if step.given is not None else "" if step.value is None else step.value.source
-        table.add_row(Text(equation(step)), Text(value_text(step)), Text(_output(step, source), "dim"))
+        table.add_row(Text(equation(step)), Text(value_text(step)), Text(shown(_output(step, source)), "dim"))
     return table
 
 
@@ -125,7 +125,7 @@ def _backward(explanation: Explanation) -> Table:
         if text:
             source = "" if step.adjoint is None else step.adjoint.source
             row = (equation(step), text, source, origin(step, explanation.steps))
-            table.add_row(*(Text(part, "dim" if i > 1 else "") for i, part in enumerate(row)))
+            table.add_row(*(Text(shown(part), "dim" if i > 1 else "") for i, part in enumerate(row)))
     return table
 
 

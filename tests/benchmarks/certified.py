@@ -7,7 +7,7 @@ their answer; `torch.autograd.gradcheck` in slow mode checks torch's gradient of
 in float64 and by processor time on one thread. The two take turns, at most three where n is large, and the median of the
 ratios of a turn is printed; and the ratio of the best of either, which neighbours on the machine disturb less: a short run
 suffers more from them than a long one. Wanted: 15 at each size. The first time that a function is asked its reverse pass
-has to be derived, which takes longer than a gradient of 100 numbers; a case with several points pays that once.
+has to be derived, which takes twice as long as a gradient of 100 numbers; a case with several points pays that once.
 
 The reference was tuned on `waves`, the others are held out. Where gradcheck complains, its own differences are too coarse
 for the function (Rosenbrock's chain at n = 10,000); it takes as long as ever.

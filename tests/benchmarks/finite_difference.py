@@ -1,6 +1,6 @@
 """How far the finite-difference ladder's error bars can be trusted: a script that prints rates.
 
-    python tests/benchmarks/finite_difference.py [--ratio 8] [--design] [--worst 10] [--against-scipy]
+    python tests/benchmarks/finite_difference.py [--ratio 8] [--order 1] [--design] [--worst 10] [--against-scipy]
 
 For each family a function is differentiated at random points, drawn over many orders of magnitude and crowded towards
 poles and branch points, and compared with mpmath at 50 digits. `DESIGN` is the set that the ladder was built with.
@@ -8,8 +8,8 @@ poles and branch points, and compared with mpmath at 50 digits. `DESIGN` is the 
 
 Printed for each set: how often the bound covers the true error, how many digits are right, how many it claims falsely,
 and the number of evaluations, all of them in one call. Wanted on the held-out set: covered in 99 % of the points or more,
-8 digits in 93 % or more, at most 80 evaluations in one call. Where f stands still around a point, more calls look further
-away for terms that cancel: they are counted apart.
+8 digits in 93 % or more, at most 80 evaluations in one call. Of derivatives of higher order no digits are wanted, only that
+those that are claimed are there: of those with the status ok 99 % are to be covered.
 """
 
 # printing is what it is for
@@ -167,9 +167,9 @@ HELD_OUT = [
 ]
 
 
-def truth(family: Family, x: float) -> float:
+def truth(family: Family, x: float, order: int = 1) -> float:
     """The derivative at the very double, correct to 50 digits and rounded."""
-    exact = mp.diff(lambda t: family.f(EXACT, t), mp.mpf(x))
+    exact = mp.diff(lambda t: family.f(EXACT, t), mp.mpf(x), order)
     return float(exact.real)
 
 
@@ -214,9 +214,11 @@ def by_scipy(f: Callable[[Any], Any], x: float) -> Any:
     return SimpleNamespace(value=found.df, bound=bound, status="ok" if found.success else "unresolved")
 
 
-def measure(families: list[Family], points: int, ratio: int, seed: int, method: Any = derivative) -> list[Row]:
+def measure(
+    families: list[Family], points: int, ratio: int, seed: int, method: Any = derivative, order: int = 1
+) -> list[Row]:
     rows = []
-    options = {"ratio": ratio} if method is derivative else {}
+    options = {"ratio": ratio, "order": order} if method is derivative else {}
     for number, family in enumerate(families):
         for x in family.draw(np.random.default_rng([seed, number]), points):
             calls = []
@@ -229,7 +231,7 @@ def measure(families: list[Family], points: int, ratio: int, seed: int, method: 
             found = method(f, x, **options)
             rows.append(
                 Row(
-                    family.name, float(x), float(found.value), float(found.bound), truth(family, float(x)),
+                    family.name, float(x), float(found.value), float(found.bound), truth(family, float(x), order),
                     str(found.status), sum(calls), len(calls),
                 )
             )  # fmt: skip
@@ -241,6 +243,7 @@ def summary(title: str, rows: list[Row]) -> None:
     answered = [row for row in rows if row.status == "ok"]
     print(f"{title}: {len(rows)} points, {len({row.family for row in rows})} families")
     print(f"  covered by the bound   {np.mean([row.covered for row in rows]):.4f}")
+    print(f"  of those that are ok   {np.mean([row.covered for row in answered]):.4f}")
     print(f"  8 digits or more       {np.mean(digits >= 8):.4f}")
     print(f"  10 digits or more      {np.mean(digits >= 10):.4f}")
     print(f"  digits, median and p10 {np.median(digits):.1f} {np.quantile(digits, 0.1):.1f}")
@@ -249,15 +252,15 @@ def summary(title: str, rows: list[Row]) -> None:
     loose = np.array([row.bound / abs(row.exact) for row in rows if row.exact])
     print(f"  claimed 8 digits       {np.mean(loose <= 1e-8):.4f}")
     print(
-        f"  in one call            {sum(row.calls == 1 for row in rows) / len(rows):.4f}, of at most"
-        f" {max((row.evaluations for row in rows if row.calls == 1), default=0)} evaluations\n"
-        f"  where f stands still   at most {max(row.evaluations for row in rows)} in {max(row.calls for row in rows)}"
+        f"  in one call            {sum(row.calls == 1 for row in rows) / len(rows):.4f}\n"
+        f"  evaluations            at most {max(row.evaluations for row in rows)} in {max(row.calls for row in rows)}"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ratio", type=int, default=8)
+    parser.add_argument("--order", type=int, default=1, help="of the derivative, from 1 to 4")
     parser.add_argument("--design", action="store_true", help="the design set alone")
     parser.add_argument("--points", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
@@ -268,8 +271,8 @@ def main() -> None:
     sets = {"design": DESIGN} if options.design else {"design": DESIGN, "held out": HELD_OUT}
     for title, families in sets.items():
         start = time.perf_counter()
-        rows = measure(families, options.points, options.ratio, options.seed)
-        summary(f"{title}, ratio {options.ratio}", rows)
+        rows = measure(families, options.points, options.ratio, options.seed, order=options.order)
+        summary(f"{title}, order {options.order}, ratio {options.ratio}", rows)
         print(f"  seconds, with mpmath   {time.perf_counter() - start:.1f}")
         if options.against_scipy:
             summary(f"{title}, SciPy", measure(families, options.points, 0, options.seed, by_scipy))

@@ -70,8 +70,8 @@ def trip() -> None:
 
     from gradbench import registry
     from gradbench.device import Device
+    from gradbench.process import Job, Worker
     from gradbench.query import Operator, Query, Question
-    from gradbench.runner import Job, Worker
 
     for name in ("autograd", "torch", "jax", "tensorflow", "manual"):
         entry = registry.entry(name)
@@ -85,7 +85,7 @@ def trip() -> None:
             operator = Operator.VALUE if name == "manual" else Operator.GRADIENT
             question = Question(Query(f"q{n}", "sin(x) * x", inputs, {}, operator, "float64"), "c", 1)
             start = time.perf_counter()
-            record = worker.ask(question, 60)
+            record = worker.ask(question)
             over.append(time.perf_counter() - start - (record.first or 0) - (record.seconds or 0))
         worker.close()
         warm = sorted(over[100:])

@@ -18,7 +18,7 @@ import numpy as np
 
 from gradbench.query import Array
 from gradbench.record import Status
-from gradbench.reference.balls.lift import Balls
+from gradbench.reference.balls.lift import Balls, all_finite
 
 arb: Final = flint.arb
 _CERTIFIED, _KINK = str(Status.CERTIFIED), str(Status.KINK)
@@ -62,37 +62,78 @@ class Format:
         return max(1, math.ceil(float((ball.rad() / least).log() / arb(2).log())))
 
 
-@dataclass
 class Cells:
     """The components of an answer under one key. All arrays have its shape.
 
+    What is never asked for is never made: at most points of most functions each component simply is what its ball says.
+
     Attributes:
-        balls: Enclosures; at a kink of no meaning.
-        status: What is known of each.
-        left, right: One-sided derivatives as balls, where there is a kink.
-        outer: Enclosures of every derivative nearby, as balls; NaN where nothing is known.
+        balls: Enclosures; at a kink of no meaning. Only `put` and `lose` change them.
     """
 
-    balls: Balls
-    status: Array
-    left: Balls
-    right: Balls
-    outer: Balls
-    _written: tuple[Array, Array, Array] | None = None
+    def __init__(self, balls: Balls) -> None:
+        """Components that are what their balls say, which are copied."""
+        self.balls = balls.copy()
+        self._written: tuple[Array, Array, Array] | None = None
+        self._tight = False
 
-    @classmethod
-    def of(cls, balls: Balls) -> Cells:
-        """Components that are what their balls say."""
-        status = np.full(balls.shape, _CERTIFIED, "U11")
-        return cls(balls.copy(), status, *(balls.copy() for _ in range(3)))
+    @functools.cached_property
+    def status(self) -> Array:
+        """What is known of each."""
+        return np.full(self.balls.shape, _CERTIFIED, "U11")
+
+    @functools.cached_property
+    def left(self) -> Balls:
+        """One-sided derivatives from the left as balls, where there is a kink."""
+        return self.balls.copy()
+
+    @functools.cached_property
+    def right(self) -> Balls:
+        """The same from the right."""
+        return self.balls.copy()
+
+    @functools.cached_property
+    def outer(self) -> Balls:
+        """Enclosures of every derivative nearby, as balls; NaN where nothing is known."""
+        return self.balls.copy()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each component still is what its ball says."""
+        return "status" not in self.__dict__
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every ball holds numbers alone; a radius in floats is finite only if its ball is."""
+        return bool(np.isfinite(self.written()[2]).all()) or all_finite(self.balls)
+
+    def written(self) -> tuple[Array, Array, Array]:
+        """As `written_down`; once for as long as the balls are the same."""
+        if self._written is None:
+            self._written = written_down(self.balls)
+        return self._written
+
+    def lose(self, which: Any) -> None:
+        """Says nothing of some components any more; what they were remains as what they are from each side."""
+        self._kept()
+        self.balls[which] = arb("nan")
+
+    def _kept(self) -> None:
+        """Makes sure that the balls may change."""
+        _ = self.left, self.right, self.outer
+        self._written, self._tight = None, False
 
     def missing(self, format: Format) -> int:
         """How many more digits the worst component needs, roughly; 0 if all are settled, and 1 if nobody knows."""
         worst = 0
         # At most times all are tight, which their numbers tell; these are written down next anyway.
-        self._written = answer, _, radius = written_down(self.balls)
-        tight = (radius <= np.ldexp(abs(answer), -format.digits - SHARE - 2)) & (self.status == _CERTIFIED)
-        for i in () if tight.all() else np.flatnonzero(~tight):
+        answer, _, radius = self.written()
+        tight = radius <= abs(answer) * 2.0 ** (-format.digits - SHARE - 2)
+        if self.is_plain and tight.all():
+            self._tight = True
+            return 0
+        tight &= self.status == _CERTIFIED
+        for i in np.flatnonzero(~tight):
             word, left, right = self.status.flat[i], self.left.flat[i], self.right.flat[i]
             parts = [self.balls.flat[i]] if word == _CERTIFIED else [left, right]
             if not _settled(format, word, *parts):
@@ -101,7 +142,7 @@ class Cells:
 
     def put(self, index: Any, status: Status, left: Any, right: Any) -> None:
         """Says what is known of one component from both sides of it."""
-        self._written = None
+        self._kept()
         self.status[index], self.left[index], self.right[index] = str(status), left, right
         if status is Status.CERTIFIED:
             self.balls[index] = left if left is right else left.union(right)
@@ -110,13 +151,16 @@ class Cells:
 
     def published(self, format: Format) -> tuple[Array, dict[str, Array], Array]:
         """Answer, margins and status; margins at kinks only if there are any."""
-        kinks = self.status == _KINK
-        has_kinks = kinks.any()
+        if self._tight and self.is_plain:
+            answer, tail, radius = self.written()
+            return answer, {"tail": tail, "radius": radius}, self.status
+        kinks = None if self.is_plain else self.status == _KINK
+        has_kinks = kinks is not None and kinks.any()
         if has_kinks:
             enclosed = self.balls.copy()
             enclosed[kinks] = _HULL(self.left[kinks], self.right[kinks])
             self._written = written_down(enclosed)
-        answer, tail, radius = self._written or written_down(self.balls)
+        answer, tail, radius = self.written()
         status = self.status.copy()
         narrow = radius <= abs(answer)
         # A tight ball may still be wider than its middle, where both are next to nothing.
@@ -182,17 +226,20 @@ def written_down(array: Balls) -> tuple[Array, Array, Array]:
     flat = array.ravel()
     found = np.empty((3, flat.size))
     found[0] = flat
-    centre = found[0] if np.isfinite(found[0]).all() else np.nan_to_num(found[0])
-    with flint.ctx.workprec(53):
-        rest = flat - centre.astype(object)
+    before, flint.ctx.prec = flint.ctx.prec, 53
+    try:
+        rest = flat - found[0].astype(object)
+    finally:
+        flint.ctx.prec = before
     found[1], found[2] = rest, _RADIUS(rest)
     sizes = abs(found)
-    plain = (sizes > _TINY) & (sizes < 1 / _TINY)
-    for i in () if plain.all() else np.flatnonzero(~plain.all(axis=0)):
-        if not (rest[i].is_zero() and sizes[0, i] < 1 / _TINY):
-            found[:, i] = written(flat[i])
-    centre, tail, radius = (np.asarray(part.reshape(array.shape)) for part in found)
-    return centre, tail, radius
+    if flat.size and not _TINY < sizes.min() <= sizes.max() < 1 / _TINY:
+        plain = (sizes > _TINY) & (sizes < 1 / _TINY)
+        for i in np.flatnonzero(~plain.all(axis=0)):
+            if not (rest[i].is_zero() and sizes[0, i] < 1 / _TINY):
+                found[:, i] = written(flat[i])
+    centre, tail, radius = found.reshape(3, *array.shape)
+    return np.asarray(centre), np.asarray(tail), np.asarray(radius)
 
 
 _RADIUS: Final = np.frompyfunc(arb.rad, 1, 1)

@@ -49,13 +49,13 @@ class Certificate(Settlement):
 
     def _value(self) -> dict[str, Cells]:
         found, sweep = self.problem.value()
-        cells = Cells.of(found)
+        cells = Cells(found)
         bad = ~finite(found)
         if bad.any():
             cells.status[bad] = str(blame(sweep, len(sweep.program.nodes)))
 
         def check() -> None:
-            for ball, other in zip(found.flat, self.terms(self.problem.nothing(), 0, None).flat, strict=False):
+            for ball, other in zip(found.flat, self.value().flat, strict=False):
                 self.overlap(ball, other)
 
         self.checks.append(check)
@@ -63,7 +63,7 @@ class Certificate(Settlement):
 
     def _gradient(self) -> dict[str, Cells]:
         self.one_number()
-        return self._pulled(filled(self.problem.shape, 1), ones=True)
+        return self._pulled(self.problem.passes.one, ones=True)
 
     def _vjp(self) -> dict[str, Cells]:
         return self._pulled(lift(self.query.cotangent))
@@ -71,15 +71,15 @@ class Certificate(Settlement):
     def _pulled(self, cotangent: Balls, *, ones: bool = False) -> dict[str, Cells]:
         """The cotangent times the Jacobian."""
         back, sweep = self.reverse(lambda: self.problem.pullback(cotangent, ones=ones), ())
-        cells = {name: Cells.of(back[name]) for name in self.problem.inputs}
+        cells = {name: Cells(back[name]) for name in self.problem.inputs}
         self.settle(cells, sweep, lambda v: _boxed(weighted(self.slopes(v, 1, sweep), cotangent)), cotangent)
-        self.checks.append(lambda: self.agree(sweep, back, cotangent))
+        self.checks.append(lambda: self.agree(sweep, back, None if ones else cotangent))
         return cells
 
     def _jacobian(self) -> dict[str, Cells]:
         shape = self.problem.shape
         back, sweep = self.reverse(self.problem.jacobian, shape)
-        cells = {name: Cells.of(back[name]) for name in self.problem.inputs}
+        cells = {name: Cells(back[name]) for name in self.problem.inputs}
         self.settle(cells, sweep, lambda v: self.slopes(v, 1, sweep))
 
         def check() -> None:
@@ -99,10 +99,10 @@ class Certificate(Settlement):
             if self.alone:
                 raise
             forward, sweep = self.problem.pushforward(tangents)
-            cells = Cells.of(forward)
+            cells = Cells(forward)
             self.opened(cells, sweep)
             return {"": cells}
-        cells = Cells.of(zeros(self.problem.shape))
+        cells = Cells(zeros(self.problem.shape))
         for index, slope in np.ndenumerate(found):
             cells.put(index, slope.status, slope.left, slope.right)
             cells.outer[index] = slope.left.union(slope.right)
@@ -134,7 +134,7 @@ class Certificate(Settlement):
         self.one_number()
         tangents = self.tangents()
         back, sweep = self.reverse(lambda: self.problem.curvature(tangents), ())
-        cells = {name: Cells.of(back[name]) for name in self.problem.inputs}
+        cells = {name: Cells(back[name]) for name in self.problem.inputs}
         slope = self._along_lines(sweep)
 
         def ask(v: Vector) -> Slopes:
@@ -146,7 +146,7 @@ class Certificate(Settlement):
                     found = found + _mixed(slope, a, b, sweep).times(weight)
             return _boxed(found)
 
-        self.settle(cells, sweep, ask, filled(self.problem.shape, 1))
+        self.settle(cells, sweep, ask, self.problem.passes.one)
 
         def check() -> None:
             if not sweep.edges:
@@ -163,7 +163,7 @@ class Certificate(Settlement):
         except Unsupported:
             back = {f"{a},{b}": filled((*shapes[a], *shapes[b]), _NAN) for a in shapes for b in shapes}
             _, sweep = self.problem.value()
-        cells = {key: Cells.of(array) for key, array in back.items()}
+        cells = {key: Cells(array) for key, array in back.items()}
         loose = self.problem.passes.unconnected
         opened = {
             key: self.opened(
@@ -206,7 +206,7 @@ class Certificate(Settlement):
                 direction[name] = lift(step)
             part = np.frompyfunc(Slope.times, 2, 1)(self.slopes(direction, order, sweep), weight)
             found = part if found is None else found + part
-        cells = Cells.of(zeros(self.problem.shape))
+        cells = Cells(zeros(self.problem.shape))
         for index, slope in np.ndenumerate(np.asarray(found, object)):
             sides = (slope.left, slope.right) if len(orders) == 1 or slope.status is Status.CERTIFIED else (_NAN, _NAN)
             cells.put(index, slope.status, *sides)

@@ -25,6 +25,7 @@ from gradbench.reference.balls.lift import (
     boxed,
     filled,
     lift,
+    remembered,
     truths,
     zeros,
 )
@@ -160,9 +161,16 @@ def _shift(x: Balls) -> Balls:
     return boxed(_MID(boxed(MAX.reduce(boxed(_MID(x)), axis=-1))))[..., None]
 
 
-def _logsumexp(x: Balls) -> Balls:
+def _exponentials(x: Balls) -> tuple[Balls, Balls, Balls]:
+    """Of an array along its last axis: exp(x - shift), their sum with an axis of 1, and the shift."""
     shift = _shift(x)
-    return LOG(total(boxed(EXP(x - shift)))) + shift[..., 0]
+    powers = boxed(EXP(x - shift))
+    return powers, total(powers)[..., None], shift
+
+
+def _logsumexp(x: Balls) -> Balls:
+    _, sums, shift = remembered(_exponentials, x)
+    return (boxed(LOG(sums)) + shift)[..., 0]
 
 
 def _norm(x: Balls, ord: float = 2) -> Balls:
@@ -195,12 +203,19 @@ def _power_of_size(size: Any, exponent: Any) -> Any:
 
 def _along(f: Callable[[Balls], Balls]) -> Callable[..., Balls]:
     """A function of the last axis that keeps its length, as one of any axis."""
-    return lambda x, *, axis=-1: np.moveaxis(boxed(f(np.moveaxis(lift(x), axis, -1))), -1, axis)
+
+    def along(x: Any, *, axis: int = -1) -> Balls:
+        array = lift(x)
+        if axis in {-1, array.ndim - 1}:
+            return boxed(f(array))
+        return np.moveaxis(boxed(f(np.moveaxis(array, axis, -1))), -1, axis)
+
+    return along
 
 
 def _softmax(x: Balls) -> Balls:
-    sizes = boxed(EXP(x - _shift(x)))
-    return sizes / total(sizes)[..., None]
+    powers, sums, _ = remembered(_exponentials, x)
+    return powers / sums
 
 
 def _log_softmax(x: Balls) -> Balls:

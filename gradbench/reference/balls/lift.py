@@ -7,6 +7,7 @@ balls has five answers rather than two, held in arrays of int8, so that shapes a
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 import flint
@@ -33,6 +34,11 @@ _FINITE: Final = np.frompyfunc(flint.arb.is_finite, 1, 1)
 def finite(array: Balls) -> Any:
     """Which balls hold numbers alone: an array of booleans."""
     return np.asarray(_FINITE(array)).astype(bool)
+
+
+def all_finite(array: Balls) -> bool:
+    """Whether each ball holds numbers alone."""
+    return all(map(_ARB.is_finite, array.ravel().tolist()))
 
 
 def boxed(value: Any) -> Balls:
@@ -88,6 +94,36 @@ def _converted(x: Any) -> Any:
 
 _CONVERTED: Final[dict[int, tuple[Any, Any]]] = {}
 """Matrices by the identity of the arrays that they were, as long as those live."""
+
+
+def remembered(f: Callable[[Balls], Any], x: Balls) -> Any:
+    """f(x), found once at a precision for as long as the array lives, which can't be written to any more.
+
+    For what several formulas want of one array: FLINT finds a sine and a cosine in less time than one after the other.
+    A part of another array is looked at anew, for that might change.
+    """
+    if x.base is not None or not x.ndim:
+        return f(x)
+    key, bits = (id(x), f), flint.ctx.prec
+    known = _REMEMBERED.get(key)
+    if known is None or known[1] != bits:
+        x.flags.writeable = False
+        known = _REMEMBERED[key] = weakref.KeyedRef(x, _forget, key), bits, f(x)
+    return known[2]
+
+
+def _forget(gone: Any) -> None:
+    _REMEMBERED.pop(gone.key, None)
+
+
+def sines(x: Balls) -> Any:
+    """The sines and the cosines of an array, as two arrays, or lone balls if it has no axes."""
+    return remembered(_SIN_COS, x)
+
+
+_SIN_COS: Final = np.frompyfunc(flint.arb.sin_cos, 1, 2)
+_REMEMBERED: Final[dict[tuple[Any, ...], tuple[Any, int, Any]]] = {}
+"""What functions answered, by the identity of the array that they were asked about."""
 
 
 def _from_truths(truths: Truths) -> Balls:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -197,5 +198,5 @@ def weighted(slopes: Slopes, weights: Balls) -> Slope:
 
 def inner(x: Vector, y: Vector) -> Any:
     """The sum of the products of all components, as a ball."""
-    products = [boxed(lift(x[name]) * lift(y[name])).ravel() for name in x]
-    return sum((np.add.reduce(entries) for entries in products if entries.size), arb(0))
+    parts = [np.add.reduce(lift(x[name]).ravel() * lift(y[name]).ravel()) for name in x if y[name].size]
+    return functools.reduce(operator.add, parts) if parts else arb(0)

@@ -7,6 +7,7 @@ derivatives by reverse passes leave. This is the first of the two rule sets of t
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -17,11 +18,13 @@ import numpy as np
 from gradbench import shapes
 from gradbench.errors import Unsupported
 from gradbench.program import Program, Ref, references, resolve
+from gradbench.query import Array, Operator, Query
 from gradbench.reference.balls.lift import Balls, boxed, filled, lift, zeros
-from gradbench.reference.balls.sweep import Deadline, Route, Sweep
+from gradbench.reference.balls.route import Route
+from gradbench.reference.balls.sweep import Deadline, Sweep
 from gradbench.reference.power_series.first_order import FirstOrder
-from gradbench.reference.reverse.adjoint import adjoint, cotangents
-from gradbench.reference.reverse.unweighted import unweighted
+from gradbench.reference.reverse.adjoint import adjoint, cotangents, derived, recorded
+from gradbench.reference.reverse.shortened import shortened
 from gradbench.shapes import Spec
 
 arb = flint.arb
@@ -43,8 +46,8 @@ class Passes:
 
     def __init__(self, program: Program, inputs: tuple[str, ...], specs: Mapping[str, Spec]) -> None:
         self.program, self.inputs, self.specs = program, inputs, specs
-        self.shape = shapes.output(program, specs).shape
-        entries = shapes.infer(program, specs)
+        self._entries = entries = shapes.infer(program, specs)
+        self.shape = _output(program, specs, entries)
         sizes = [sum(one.size for one in (e if isinstance(e, tuple) else (e,))) for e in entries]
         self.size = sum(sizes)
         self.work = self.size + sum(
@@ -52,7 +55,14 @@ class Passes:
             for node in program.nodes
             if node.primitive in _CUBIC and isinstance(node.arguments[0], Ref)
         )
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[tuple[str, bool], Route] = {}
+        self._sizes: dict[Operator, int] = {}
+        self._constants: dict[str, tuple[Array, Any, bool]] = {}
+
+    @functools.cached_property
+    def _derived(self) -> tuple[Program, list[Any]]:
+        """The program of the vector-Jacobian product as it is derived, and the spec of each of its entries."""
+        return derived(self.program, self._entries, self.inputs, exact=True)
 
     @functools.cached_property
     def reverse(self) -> Program:
@@ -61,24 +71,34 @@ class Passes:
         Raises:
             Unsupported: A primitive has no reverse rule.
         """
-        return adjoint(self.program, self.inputs, self.specs, exact=True)
+        program, entries = self._derived
+        return shortened(program, len(self.program.nodes), entries)
 
     @functools.cached_property
     def gradient(self) -> Program:
         """The same for a cotangent of ones."""
-        specs = {**self.specs, self.seed: Spec(self.shape)}
-        return unweighted(self.reverse, self.seed, len(self.program.nodes), specs)
+        program, entries = self._derived
+        return shortened(program, len(self.program.nodes), entries, self.seed)
 
     @functools.cached_property
     def seed(self) -> str:
         """The name of the cotangent in it."""
-        (seed,) = cotangents(self.program, self.reverse)
+        (seed,) = cotangents(self.program, self._derived[0])
         return seed
+
+    @functools.cached_property
+    def one(self) -> Balls:
+        """A cotangent of ones."""
+        found = filled(self.shape, 1)
+        found.flags.writeable = False
+        return found
 
     @functools.cached_property
     def twice(self) -> Program:
         """The reverse pass of the reverse pass, by the inputs."""
-        return adjoint(self.reverse, self.inputs, {**self.specs, self.seed: Spec(self.shape)}, exact=True)
+        specs = {**self.specs, self.seed: Spec(self.shape)}
+        program, entries = derived(self.reverse, recorded(self.reverse, specs).entries, self.inputs, exact=True)
+        return shortened(program, len(self.reverse.nodes), entries)
 
     @functools.cached_property
     def pushed(self) -> Program:
@@ -106,20 +126,52 @@ class Passes:
         found = {self.program.names[i] for i in matrices - {ref.index for ref in others}}
         return frozenset(found.difference(self.inputs))
 
+    def shape_of(self, operator: Operator, key: str) -> tuple[int, ...]:
+        """Of the answer to an operator under one of its keys."""
+        return operator.shape(key, {name: self.specs[name].shape for name in self.inputs}, self.shape)
+
+    def size_of(self, query: Query) -> int:
+        """How many components the answer has."""
+        operator = query.operator
+        if operator not in self._sizes:
+            self._sizes[operator] = sum(math.prod(self.shape_of(operator, key)) for key in query.keys)
+        return self._sizes[operator]
+
+    def point(self, arrays: Mapping[str, Array]) -> tuple[dict[str, Any], bool]:
+        """The names' values as exact balls, and whether all constants are finite.
+
+        Constants that are those of the last time are taken from there.
+        """
+        found, are_finite = {}, True
+        for name, array in arrays.items():
+            if name in self.inputs:
+                found[name] = exact(array, moving=True)
+                continue
+            last = self._constants.get(name)
+            if last is None or not np.array_equal(last[0], array):
+                is_finite = array.dtype.kind in "biu" or bool(np.isfinite(wide(array)).all())
+                last = array.copy(), exact(array, moving=False, factor=name in self.factors), is_finite
+                if array.size <= _KEPT:
+                    self._constants[name] = last
+            found[name] = last[1]
+            are_finite = are_finite and last[2]
+        return found, are_finite
+
     def place(self, ref: Ref, program: Program) -> int:
         """Where an entry of the function is in the program of a derivative, which has more names."""
         names = len(self.program.names)
         return ref.index if ref.index < names else ref.index + len(program.names) - names
 
-    def sweep(self, which: str = "program") -> Sweep:
-        """A new sweep over the function, or over one of the others by its name."""
-        if which not in self._routes:
+    def sweep(self, which: str = "program", *, sure: bool = False) -> Sweep:
+        """A new sweep over the function, or over one of the others by its name, where every value is sure to be finite or not."""
+        sure = sure and which != "program"
+        if (which, sure) not in self._routes:
             program = getattr(self, which)
             # The reverse pass of the reverse pass starts with the nodes of that; the others with the function's.
             forward = len((self.reverse if which == "twice" else self.program).nodes)
             kept = {self.place(ref, program) for ref in references(self.program.output)}
-            self._routes[which] = Route(program, self.inputs, forward, kept)
-        return Sweep(self._routes[which])
+            self._routes[which, sure] = Route(program, self.inputs, forward, kept, sure=sure)
+        return Sweep(self._routes[which, sure])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +182,15 @@ class Problem:
         passes: The function, and the programs of its derivatives.
         values: For each name an array of exact balls; constants of whole numbers and conditions as NumPy has them.
         deadline: When to stop.
+        is_placed: Whether every input is finite.
+        is_finite: Whether every value is, constants too.
     """
 
     passes: Passes
     values: Mapping[str, Any]
     deadline: Deadline
+    is_placed: bool = True
+    is_finite: bool = False
 
     @property
     def program(self) -> Program:
@@ -191,12 +247,14 @@ class Problem:
         """The function itself, out of a sweep over it or over one of its derivatives, which all start with its nodes."""
         argument = self.program.output
         if isinstance(argument, Ref):
-            return lift(sweep.entries[self.passes.place(argument, sweep.program)])
+            place = self.passes.place(argument, sweep.program)
+            found = sweep.entries[place]
+            return lift(sweep.whole()[place] if found is None else found)
         return lift(resolve(argument, sweep.entries, lift))
 
     def pullback(self, cotangent: Balls, *, ones: bool = False) -> tuple[Vector, Sweep]:
         """The cotangent, which may be known to be ones, times the Jacobian; and the sweep that found it."""
-        sweep = self.passes.sweep("gradient" if ones else "reverse")
+        sweep = self.passes.sweep("gradient" if ones else "reverse", sure=self.is_finite)
         return sweep.run({**self.values, self.passes.seed: cotangent}, self.deadline), sweep
 
     def jacobian(self) -> tuple[Vector, Sweep]:
@@ -225,10 +283,10 @@ class Problem:
 
     def curvature(self, tangents: Vector, *, whole: bool = False) -> tuple[Vector, Sweep]:
         """The Hessian times the tangents, for a function with one number as its answer."""
-        sweep = self.passes.sweep("twice")
+        sweep = self.passes.sweep("twice", sure=self.is_finite)
         values = {
             **self.values,
-            self.passes.seed: filled(self.shape, 1),
+            self.passes.seed: self.passes.one,
             **self._tangents(self.passes.twice, tangents),
         }
         return sweep.run(values, self.deadline, whole=whole), sweep
@@ -278,13 +336,34 @@ def _cube(matrices: Spec) -> int:
     return matrices.size * max(matrices.shape[-2:], default=0)
 
 
+_KEPT: Final = 20_000
+"""Components of a constant that is kept as balls: some two megabytes."""
+
 _LONGEST: Final = 3_000
 """Nodes of a nested reverse pass; each nesting has some three times as many."""
+
+
+def _output(program: Program, specs: Mapping[str, Spec], entries: list[Any]) -> tuple[int, ...]:
+    """The shape of the output, given the specs of all entries.
+
+    Raises:
+        ShapeError: The function returns several arrays.
+    """
+    output = program.output
+    if isinstance(output, Ref) and isinstance(entries[output.index], Spec) and not program.is_tuple:
+        found: tuple[int, ...] = entries[output.index].shape
+        return found
+    return shapes.output(program, specs).shape
 
 
 def spec(array: Any) -> Spec:
     """What is known of an array before it is looked at."""
     return Spec(array.shape, {"b": "boolean", "i": "integer", "u": "integer"}.get(array.dtype.kind, "real"))
+
+
+def wide(array: Array) -> Array:
+    """As float64."""
+    return np.asarray(array, np.float64)
 
 
 def exact(array: Any, *, moving: bool, factor: bool = False) -> Any:

@@ -20,10 +20,11 @@ from gradbench.query import Query
 from gradbench.record import Status
 from gradbench.reference.balls.cells import Cells, Format
 from gradbench.reference.balls.edge import BOUNDS
-from gradbench.reference.balls.lift import Balls, balls, filled, finite, lift
+from gradbench.reference.balls.lift import Balls, all_finite, balls, filled, finite, lift
 from gradbench.reference.balls.onesided import Slope, Slopes, inner, slopes
 from gradbench.reference.balls.problem import Problem, Vector
 from gradbench.reference.balls.sweep import Deadline, Sweep, TimeUp, blame
+from gradbench.reference.power_series.pair import Pair
 from gradbench.reference.power_series.series import expand
 from gradbench.reference.power_series.series_ring import Fault, Undecided
 
@@ -147,7 +148,7 @@ class Settlement:
         if not (opened.any() or lost.any()):
             return opened
         cells.status[opened] = str(Status.UNDECIDED)
-        cells.balls[opened | _spread(lost, opened)] = _NAN
+        cells.lose(opened | _spread(lost, opened))
         if lost.any():
             cells.status[_spread(lost, opened)] = str(blame(sweep, len(self.problem.program.nodes)))
         return opened & ~_spread(lost, opened)
@@ -157,10 +158,9 @@ class Settlement:
 
         Half of the time left is for that; what isn't done by then stays undecided.
         """
-        if not (sweep.edges or sweep.hulls):
-            found = [self.problem.output(sweep), *(one.balls for one in cells.values())]
-            if all(finite(array).all() for array in found):
-                return
+        smooth = not (sweep.edges or sweep.hulls) and all(one.is_finite for one in cells.values())
+        if smooth and (sweep.route.is_sure or all_finite(self.problem.output(sweep))):
+            return
         loose = self.problem.passes.unconnected
         opened = {name: self.opened(one, sweep, weights, connected=name not in loose) for name, one in cells.items()}
         if not any(map(np.any, opened.values())):
@@ -218,28 +218,49 @@ class Settlement:
 
     # Both rule sets
 
-    def agree(self, sweep: Sweep, rows: Vector, weights: Balls) -> None:
-        """The reverse pass's answer along a random direction against the series'; at a kink, from the right."""
+    def agree(self, sweep: Sweep, rows: Vector, weights: Balls | None) -> None:
+        """The reverse pass's answer along a random direction against the series'; at a kink, from the right.
+
+        Without weights for a function with one number as its answer.
+        """
         if not sweep.edges:
             v = self.direction()
             terms = self.slope(v)
             if terms.size:
-                self.overlap(inner(rows, v), inner({"": terms}, {"": weights}))
+                self.overlap(inner(rows, v), terms.item() if weights is None else inner({"": terms}, {"": weights}))
 
     def slope(self, direction: Vector) -> Balls:
         """The derivative along a direction by the second rule set; nothing if it is not to be had.
 
         Beyond some size it is asked only if it works on whole arrays all the way.
         """
-        problem = self.problem
-        if not (self.is_light or problem.passes.line.is_of_arrays):
-            return np.empty(0, object)
         try:
-            return problem.passes.line.along(problem.values, direction, problem.deadline.check).moving
+            pair = self._pair(direction, valued=False)
         except Fault:
             return self.terms(direction, 1, 1)
+        return np.empty(0, object) if pair is None else pair.moving
+
+    def value(self) -> Balls:
+        """The function itself by the second rule set; nothing if it is not to be had."""
+        try:
+            pair = self._pair({}, valued=True)
+        except Fault:
+            return self.terms(self.problem.nothing(), 0, None)
+        return np.empty(0, object) if pair is None else pair.value
+
+    def _pair(self, direction: Vector, *, valued: bool) -> Pair | None:
+        """What the second rule set makes of whole arrays; None if it has no rule, or it would take too long.
+
+        Raises:
+            Fault: The first power of the series doesn't say.
+        """
+        problem = self.problem
+        if not (self.is_light or problem.passes.line.is_of_arrays):
+            return None
+        try:
+            return problem.passes.line.along(problem.values, direction, problem.deadline.check, valued=valued)
         except Unsupported:
-            return np.empty(0, object)
+            return None
 
     def terms(self, direction: Vector, order: int, side: int | None) -> Balls:
         """The coefficients of one order, for each component of the output; none if they are not to be had.
@@ -280,6 +301,8 @@ class Settlement:
     def drawn(self, shape: tuple[int, ...]) -> Balls:
         """Signs times numbers from 0.5 to 1.5, which hide neither single errors nor pairs that cancel."""
         start, self._drawn = self._drawn, self._drawn + math.prod(shape)
+        if self._drawn <= _DRAWN.size:
+            return _DRAWN[start : self._drawn].reshape(shape)
         return _DRAWN.take(np.arange(start, self._drawn), mode="wrap").reshape(shape)
 
     def direction(self) -> Vector:
@@ -298,7 +321,9 @@ def _numbers() -> Balls:
     """Some 60,000 of them, drawn once: a generator takes longer to make than a small check."""
     random = np.random.default_rng(0)
     sizes, signs = random.integers(64, 192, 61_001), random.choice([-1, 1], 61_001)
-    return lift(np.arange(-191, 192) / 128)[signs * sizes + 191]
+    found = lift(np.arange(-191, 192) / 128)[signs * sizes + 191]
+    found.flags.writeable = False
+    return found
 
 
 _DRAWN: Final = _numbers()

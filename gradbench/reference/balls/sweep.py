@@ -8,9 +8,10 @@ between steps.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,18 +19,14 @@ import flint
 import numpy as np
 
 from gradbench.primitives import VOCABULARY
-from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, Ref, references, resolve
+from gradbench.program import ITEM, Argument, Literal, Node, Number, Program, resolve
 from gradbench.record import Status
-from gradbench.reference.balls import enclosure, enclosure_internal
-from gradbench.reference.balls.edge import BOUNDS, CARRIES, EDGES, OPEN
-from gradbench.reference.balls.lift import TRUE, Balls, blurred, boxed, finite, lift, settled
-from gradbench.reference.lifetime import spent
+from gradbench.reference.balls.edge import BOUNDS, EDGES, OPEN
+from gradbench.reference.balls.lift import TRUE, Balls, all_finite, blurred, boxed, finite, lift, settled
+from gradbench.reference.balls.route import FORWARD, Route, Step
 from gradbench.reference.reverse.internal import INTERNAL
 
-FORWARD: Final[dict[str, Callable[..., Any]]] = {**enclosure.OPS, **enclosure_internal.OPS}
-BACKWARD: Final[dict[str, Callable[..., Any]]] = {**FORWARD, "sign": enclosure_internal.sign}
 _LIFT: Final = FORWARD["asarray"]
-_CONDITIONS: Final = frozenset(name for name, word in VOCABULARY.items() if word.shape in {"compare", "logic"})
 
 
 class TimeUp(Exception):
@@ -72,13 +69,19 @@ def rounded(program: Program, dtype: np.dtype[Any]) -> Program:
 
 
 def _rounded_node(node: Node, dtype: np.dtype[Any]) -> Node:
-    word = VOCABULARY.get(node.primitive) or INTERNAL.get(node.primitive)
-    numbers = {p.name for p in word.parameters if p.kind == "number"} if word else set()
+    numbers = _numbers(node.primitive) if node.statics else frozenset()
     statics = tuple((name, _number(value, dtype) if name in numbers else value) for name, value in node.statics)
     arguments = tuple(_rounded(a, dtype) for a in node.arguments)
     if node.primitive == "power" and _is_whole(node.arguments[1]):
         arguments = (arguments[0], node.arguments[1])  # x ** 300 is the 300th power in every dtype
     return replace(node, arguments=arguments, statics=statics)
+
+
+@functools.cache
+def _numbers(primitive: str) -> frozenset[str]:
+    """The static parameters of a primitive that are numbers."""
+    word = VOCABULARY.get(primitive) or INTERNAL.get(primitive)
+    return frozenset(p.name for p in word.parameters if p.kind == "number") if word else frozenset()
 
 
 def _is_whole(argument: Argument) -> bool:
@@ -95,84 +98,9 @@ def _number(number: Number | None, dtype: np.dtype[Any]) -> Any:
     if number is None or isinstance(number, complex):
         return number
     with np.errstate(over="ignore"):
-        near = float(np.asarray(number, dtype))
+        near = float(number) if dtype == np.float64 else float(np.asarray(number, dtype))
     # Statics such as ord stay whole where they are: 2 and 2.0 are one number, but not one word.
     return number if near == number else near
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A node as a sweep needs it.
-
-    Attributes:
-        arguments: Places of entries; literals as balls, or bare where a rule asks whether an exponent is whole.
-        moving: Whether it depends on an input.
-        has_condition: Whether an argument may be a condition.
-        has_edge: Whether it may stand at an edge.
-        spent: The entries that nothing needs after it.
-    """
-
-    primitive: str
-    arguments: tuple[Any, ...]
-    statics: dict[str, Any]
-    moving: bool
-    has_condition: bool
-    has_edge: bool
-    spent: tuple[int, ...]
-
-
-class Route:
-    """A program as far as a sweep of it can be prepared before there are any values.
-
-    Attributes:
-        program: What is run.
-        forward: How many of its nodes are the function itself.
-        steps: Its nodes.
-    """
-
-    def __init__(
-        self, program: Program, inputs: Collection[str], forward: int | None = None, kept: Collection[int] = ()
-    ) -> None:
-        """`kept` are entries that are wanted after a run, beside the outputs."""
-        self.program = program
-        self.forward = len(program.nodes) if forward is None else forward
-        moving, conditions = self.reached(inputs), self._conditions()
-        self.steps = [
-            _step(node, i in moving, any(ref.index in conditions for ref in references(node.arguments)), gone)
-            for i, (node, gone) in enumerate(zip(program.nodes, spent(program, kept), strict=True), len(program.names))
-        ]
-
-    def reached(self, names: Collection[str]) -> set[int]:
-        """The entries that depend on some names."""
-        found = {i for i, name in enumerate(self.program.names) if name in names}
-        for i, node in enumerate(self.program.nodes, len(self.program.names)):
-            if any(ref.index in found for ref in references(node.arguments)):
-                found.add(i)
-        return found
-
-    def _conditions(self) -> set[int]:
-        """The entries that may be conditions."""
-        found: set[int] = set()
-        for i, node in enumerate(self.program.nodes, len(self.program.names)):
-            carried = node.primitive in CARRIES and any(ref.index in found for ref in references(node.arguments))
-            if carried or node.primitive in _CONDITIONS:
-                found.add(i)
-        return found
-
-
-def _step(node: Node, moving: bool, has_condition: bool, gone: tuple[int, ...]) -> _Step:
-    name = node.primitive
-    arguments = tuple(_prepared(a, bare=name == "power") for a in node.arguments)
-    has_edge = name in EDGES or name in BOUNDS or (has_condition and name not in CARRIES)
-    return _Step(name, arguments, dict(node.statics), moving, has_condition, has_edge, gone)
-
-
-def _prepared(argument: Argument, *, bare: bool) -> Any:
-    if isinstance(argument, Ref):
-        return argument.index
-    if isinstance(argument, Literal):
-        return argument if bare else _LIFT(argument.value)
-    return [_prepared(part, bare=bare) for part in argument]
 
 
 class Sweep:
@@ -215,7 +143,7 @@ class Sweep:
         for i, step in enumerate(self.route.steps):
             if clock() > last:
                 raise TimeUp
-            entries.append(self._run(i, step))
+            entries.append(self._run(i, step) if whole or not step.is_idle else None)
             if not whole:
                 for place in step.spent:
                     entries[place] = None
@@ -252,10 +180,11 @@ class Sweep:
             return [self.entries[part] if type(part) is int else self._argument(part) for part in argument]
         return argument.value if type(argument) is Literal else argument
 
-    def _run(self, i: int, step: _Step) -> Any:
-        name, statics = step.primitive, step.statics
-        entries = self.entries
+    def _run(self, i: int, step: Step) -> Any:
+        name, statics, entries = step.primitive, step.statics, self.entries
         arguments = [entries[a] if type(a) is int else self._argument(a) for a in step.arguments]
+        if step.is_plain:
+            return step.table[name](*arguments, **statics)
         if name == ITEM:
             return arguments[0][statics["index"]]
         if i >= self.route.forward:
@@ -263,10 +192,10 @@ class Sweep:
                 arguments = [blurred(a) if _is_truth(a) else a for a in arguments]
             if name in OPEN and not self.hulls:
                 self.hulls = EDGES[name](*arguments, **statics)
-            return BACKWARD[name](*arguments, **statics)
+            return step.table[name](*arguments, **statics)
         if step.moving and step.has_edge and name not in self.edges and _at_edge(name, arguments, statics):
             self.edges[name] = i
-        found = FORWARD[name](*arguments, **statics)
+        found = step.table[name](*arguments, **statics)
         return found if step.moving or not _is_truth(found) else settled(found)
 
 
@@ -290,11 +219,11 @@ def blame(sweep: Sweep, count: int) -> Status:
     base, entries = len(sweep.program.names), sweep.whole()
     for i, node in enumerate(sweep.program.nodes[:count], base):
         found = entries[i]
-        if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or _all_finite(found):
+        if node.primitive == ITEM or isinstance(found, tuple) or not _is_balls(found) or all_finite(found):
             continue
         arguments = [resolve(a, entries, _LIFT) for a in node.arguments]
         flat = [lift(part) for a in arguments for part in (a if isinstance(a, list) else [a])]
-        if not all(_all_finite(a) for a in flat):
+        if not all(all_finite(a) for a in flat):
             continue
         if all(ball.is_exact() for a in flat for ball in a.flat):
             continue
@@ -318,7 +247,3 @@ _UPPER: Final = np.frompyfunc(flint.arb.upper, 1, 1)
 
 def _is_balls(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == object
-
-
-def _all_finite(x: Balls) -> bool:
-    return bool(finite(x).all())

@@ -332,3 +332,18 @@ def values(program: Program, points: Mapping[str, Array], constants: Mapping[str
         answer = np.asarray(evaluate(program, ops, {**some, **fixed}))
         parts.append(np.broadcast_to(answer, (min(step, count - start), *answer.shape[1:])))
     return np.concatenate(parts)
+
+
+def magnitude(program: Program, point: Mapping[str, Array], constants: Mapping[str, Array], dtype: str) -> float:
+    """The largest finite number that is met on the way to the answer at a point; 0 where that can't be said."""
+    given = {name: widened(np.asarray(array))[None] for name, array in {**point, **constants}.items()}
+    try:
+        met = trace(program, lifted(np.dtype(dtype)), given)[len(program.names) :]
+    except Exception:  # noqa: BLE001  # whatever a primitive raises
+        return 0.0
+    parts = [
+        np.abs(np.asarray(one)).reshape(-1)
+        for entry in met
+        for one in (entry if isinstance(entry, tuple) else (entry,))
+    ]
+    return max((float(np.max(part, initial=0, where=np.isfinite(part))) for part in parts), default=0.0)

@@ -120,7 +120,9 @@ class Questioned:
             found = self.values(points)
             return np.concatenate([found.real, found.imag], axis=1) if np.iscomplexobj(found) else found
 
-        return Survey(f or both, self.x)
+        found = Survey(f or both, self.x)
+        found.terms = batch.magnitude(self.program, self.query.inputs, self.query.constants, self.query.dtype)
+        return found
 
     def weighted(self, weights: Array) -> Survey:
         """A survey of the sum of f with weights (its real part), and of the size of its terms."""
@@ -255,9 +257,9 @@ class Questioned:
         pairs = np.stack([axes, np.broadcast_to(tangent, axes.shape)], axis=1)
         cross = Stencils(survey, pairs, (1, 1), self.ratio)
         survey.run()
-        first, quiet = lines.slopes(), lines.quiet()
-        noise = np.maximum(quiet[:-1], quiet[-1:])
-        found = rough(cross.limits(noise), first.status[:-1], np.broadcast_to(first.status[-1:], noise.shape))
+        first, quiet, heard = lines.slopes(), lines.quiet(), lines.heard()
+        mixed = cross.limits(*(np.maximum(noise[:-1], noise[-1:]) for noise in (quiet, heard)))
+        found = rough(mixed, first.status[:-1], np.broadcast_to(first.status[-1:], mixed.status.shape))
         return survey, self.by_name(placed(found, moved))
 
     def by_name(self, limit: Limit) -> dict[str, Limit]:
@@ -280,11 +282,15 @@ class Questioned:
         twice = Stencils(survey, axes[:, None], (2,), self.ratio)
         cross = Stencils(survey, np.stack([axes[i], axes[j]], axis=1), (1, 1), self.ratio) if len(i) else None
         survey.run()
-        where, quiet = np.flatnonzero(moved), lines.quiet()
-        put(table, where * self.n + where, sharper(lines.curvatures(), twice.limits(quiet)))
+        where, quiet, heard = np.flatnonzero(moved), lines.quiet(), lines.heard()
+        put(table, where * self.n + where, sharper(lines.curvatures(), twice.limits(quiet, heard)))
         if cross is not None:
             first = lines.slopes()
-            mixed = rough(cross.limits(np.maximum(quiet[i], quiet[j])), first.status[i], first.status[j])
+            mixed = rough(
+                cross.limits(*(np.maximum(noise[i], noise[j]) for noise in (quiet, heard))),
+                first.status[i],
+                first.status[j],
+            )
             put(table, where[i] * self.n + where[j], mixed)
             put(table, where[j] * self.n + where[i], mixed)
         return survey, self.by_pair(table)
@@ -325,7 +331,7 @@ class Questioned:
         lines = Lines(survey, axes, self.ratio)
         cross = Stencils(survey, axes[None], tuple(orders.values()), self.ratio)
         survey.run()
-        found = cross.limits(np.max(lines.quiet(), axis=0, keepdims=True))
+        found = cross.limits(*(np.max(noise, axis=0, keepdims=True) for noise in (lines.quiet(), lines.heard())))
         if len(axes) == 1 and total == 2:
             return survey, {"": self.folded(sharper(lines.curvatures(), found))}
         return survey, {"": self.folded(rough(found, *lines.slopes().status[:, None]))}

@@ -56,16 +56,35 @@ def extrapolate(quotients: Array, noise: Array, steps: Array, power: int) -> tup
             before, table = table, table[1:] + np.diff(table, axis=0) / (rate - 1)
             leak = (rate * leak[1:] + leak[:-1]) / (rate - 1)
             spread = np.abs(table - before[1:])
+            # Nothing finer confirms the last one; a column changes less and less what it is given from the finer side,
+            # be that right or wrong, so it is charged with what it changes on the other side.
+            spread[-1] = np.fmax(spread[-1], np.abs(table[-1] - before[-2]))
         ahead, behind = np.full_like(table, np.nan), np.full_like(table, np.nan)
         ahead[:-1] = np.abs(np.diff(table, axis=0))
         # By what the next column would change it: a finer quotient may agree by chance, through noise.
         behind[1:] = ahead[:-1] / ((steps[: -j - 1] / steps[j + 1 :]) ** power - 1)
-        bound = CAUTION * np.fmax(np.fmax(spread, ahead), behind) + leak
+        # What is compared is itself off by its own noise, which may hide how far apart the two are.
+        masked = np.zeros_like(table)
+        masked[:-1] = leak[1:] / SAFETY
+        bound = np.fmax(CAUTION * np.fmax(np.fmax(spread, ahead), behind), ahead + masked) + leak
         stands = (table + bound >= lowest[j:]) & (table - bound <= highest[j:])
         values.append(table)
         bounds.append(np.where(stands, bound, np.inf))
     value, bound = _choice(np.concatenate(values), np.concatenate(bounds))
+    restless = _restless(quotients, noise)
+    value, bound = np.where(restless, np.nan, value), np.where(restless, np.inf, bound)
     return value, _slow(value, bound, quotients, noise, steps, power)
+
+
+def _restless(quotients: Array, noise: Array) -> Array:
+    """Whether the finest quotients don't settle, and not because of noise: then f varies on a finer scale than they.
+
+    Near the limit each changes less than the one before; the changes of a function that is wild on the scale of the steps
+    go up and down.
+    """
+    change = np.abs(np.diff(quotients[-WINDOW:], axis=0))
+    found: Array = (change[1:] >= change[:-1]).any(axis=0) & (change[-1] > CLEAR * (noise[-1] + noise[-2]))
+    return found
 
 
 def _finer(quotients: Array, noise: Array) -> tuple[Array, Array]:
@@ -122,6 +141,8 @@ def roughness(quotients: Array, steps: Array, order: int, weight: float, ceiling
     slope = change / (steps[:-1] ** 2 - steps[1:] ** 2)
     amplitude = change * steps[1:] ** order / weight
     grows = slope[1:] >= steps[1:-1] / steps[2:] * slope[:-1]
+    # What grew because it was small by chance before, at steps too long for the series, is at once what it stays.
+    grows[:-1] &= ~((slope[2:] <= 2 * slope[1:-1]) & (slope[2:] >= slope[1:-1] / 2))
     heard: Array = np.max(np.where(grows & (amplitude[1:] <= ceiling), amplitude[1:], 0), axis=0, initial=0)
     return heard
 

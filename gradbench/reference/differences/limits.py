@@ -29,28 +29,27 @@ def nothing(n: int, m: int) -> Limit:
     return Limit(value, bound, status, left, right, noise)
 
 
-def columns(
-    survey: Survey, moved: Array, ratio: int, doubted: Callable[[Limit, Lines], Limit] = lambda limit, _: limit
-) -> Limit:
+def columns(survey: Survey, moved: Array, ratio: int, doubted: Callable[[Limit, Lines], Limit] | None = None) -> Limit:
     """The derivative by every entry of x, of shape (n, m); 0 by those that are not moved.
 
     Args:
         survey: Of the function.
         moved: Which entries those are.
         ratio: Of the ladder.
-        doubted: What becomes of slopes in the light of the lines they come from.
+        doubted: What becomes of slopes in the light of the lines they come from, which are probed for it.
     """
     axes = np.eye(len(survey.x))[moved]
     direction = generic(survey.x, moved)
     check = len(axes) > 1
-    lines = Lines(survey, np.concatenate([axes, direction[None]]) if check else axes, ratio) if len(axes) else None
+    along = np.concatenate([axes, direction[None]]) if check else axes
+    lines = Lines(survey, along, ratio, probing=doubted is not None) if len(axes) else None
     if lines is None:
         survey.add(survey.x[None])
     survey.run()
     m = survey.answers.shape[-1]
     found = nothing(len(moved), m)
     if lines is not None:
-        slopes = doubted(lines.slopes(), lines)
+        slopes = lines.slopes() if doubted is None else doubted(lines.slopes(), lines)
         last = part(slopes, slice(-1, None)) if check else None
         slopes = part(slopes, slice(0, len(axes)))
         if last is not None:

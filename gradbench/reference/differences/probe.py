@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from gradbench.query import Array
-from gradbench.reference.differences.slope import Limit, Samples, curvature, higher, idle, moving, slope, still
+from gradbench.reference.differences.slope import (
+    Limit,
+    Samples,
+    Status,
+    curvature,
+    heard,
+    higher,
+    idle,
+    moving,
+    slope,
+    still,
+)
+from gradbench.reference.differences.stillness import Probes
 
 LEVELS: Final = {8: 12, 4: 18, 2: 35}
 """How many steps a ladder has, by the ratio from one to the next: 33, 45 or 79 evaluations with 9 for the noise."""
@@ -37,32 +50,50 @@ CENTRAL: Final = {
 
 
 class Survey:
-    """Points collected from several askers, evaluated in one call."""
+    """Points collected from several askers, evaluated in one call.
 
-    def __init__(self, f: Callable[[Array], Array], x: Array) -> None:
+    Attributes:
+        terms: How large what f is summed from may be at the point without being seen in f.
+    """
+
+    def __init__(self, f: Callable[..., Array], x: Array) -> None:
         """Of an f that takes points of shape (B, n) and answers with (B, m), or (2, B, m) with the size of its terms."""
         self.f, self.x = f, x
         self.parts: list[Array] = []
+        self.extra: list[Array] = []
         self.evaluations = 0
-        self.answers: Array = np.zeros((2, 0, 0))
+        self.terms = 1.0
+        self.points, self.answers = np.zeros((0, len(x))), np.zeros((2, 0, 0))
 
-    def add(self, points: Array) -> Callable[[], tuple[Array, Array]]:
-        """Asks for points of shape (..., n). What is returned gives f and its size there, (..., m), after `run`."""
-        start = self.evaluations
-        self.parts.append(points.reshape(-1, points.shape[-1]))
-        self.evaluations = stop = start + len(self.parts[-1])
-        shape = points.shape[:-1]
+    def add(self, points: Array, *, spare: bool = False) -> Callable[[], tuple[Array, Array]]:
+        """Asks for points of shape (..., n). What is returned gives f and its size there, (..., m), after `run`.
+
+        Spare points come last, and f is told how many there are: they are where it need not be defined.
+        """
+        parts = self.extra if spare else self.parts
+        start, shape = sum(map(len, parts)), points.shape[:-1]
+        parts.append(points.reshape(-1, points.shape[-1]))
+        stop = start + len(parts[-1])
+        self.evaluations += stop - start
 
         def found() -> tuple[Array, Array]:
-            values, size = self.answers[:, start:stop].reshape(2, *shape, -1)
+            first = sum(map(len, self.parts)) if spare else 0
+            values, size = self.answers[:, first + start : first + stop].reshape(2, *shape, -1)
             return values, size
 
         return found
 
     def run(self) -> None:
         """The one call."""
-        found = self.f(np.concatenate(self.parts))
+        self.points = points = np.concatenate([*self.parts, *self.extra])
+        found = self.f(points, sum(map(len, self.extra))) if self.extra else self.f(points)
         self.answers = found if found.ndim == 3 else np.stack([found, np.abs(found)])
+
+    @property
+    def repeats(self) -> bool:
+        """Whether f answered the same wherever it was asked for the point itself."""
+        same = self.answers[0, (self.points == self.x).all(axis=1)]
+        return bool(np.array_equal(same, np.broadcast_to(same[:1], same.shape), equal_nan=True))
 
 
 @dataclass(frozen=True)
@@ -93,7 +124,7 @@ def reach(x: Array, directions: Array, ratio: int, order: int = 1) -> Reach:
     low = _exponent(small) - SPAN[order]
     # Far out (sin at 1e12) the function may still vary on the scale of 1, as long as x can be told from x + h.
     out = _exponent(large) - _exponent(unit)
-    low = np.where(out > 30, np.maximum(np.minimum(low, _exponent(unit) - 6), _exponent(place) - 48), low)
+    low = np.where(out > SPAN[order] - 4, np.maximum(np.minimum(low, _exponent(unit) - 6), _exponent(place) - 48), low)
     columns = [_rungs(t, lo, ratio, order) for t, lo in zip(top.tolist(), low.tolist(), strict=True)]
     close = np.where(place > 0, _exponent(place), _exponent(unit)) - 46
     return Reach(np.array(columns).T, close, place)
@@ -117,9 +148,9 @@ def _rungs(top: float, low: float, ratio: int, order: int) -> Array:
 class Lines:
     """Samples of f along lines through x."""
 
-    def __init__(self, survey: Survey, directions: Array, ratio: int) -> None:
-        """Directions of shape (lines, n), none of them 0."""
-        self.directions = directions
+    def __init__(self, survey: Survey, directions: Array, ratio: int, *, probing: bool = False) -> None:
+        """Directions of shape (lines, n), none of them 0; probing looks further away as well, should f stand still."""
+        self.directions, self.survey = directions, survey
         self.reach = reach(survey.x, directions, ratio)
         x = survey.x
         self.steps = np.exp2(self.reach.exponents)[..., None]
@@ -128,6 +159,8 @@ class Lines:
         close = x + CLOSE[CLOSE != 0].reshape(-1, 1, 1) * (spacing * directions)
         self.ahead, self.behind = self._width(plus - x), self._width(x - minus)
         self.found = [survey.add(points) for points in (plus, minus, close, x[None])]
+        steps = self.steps[..., 0]
+        self.probes = Probes(partial(survey.add, spare=True), x, directions, steps) if probing else None
 
     def _width(self, moved: Array) -> Array:
         """How far a point came along its line: exactly, where it moves along one axis alone."""
@@ -152,6 +185,7 @@ class Lines:
             behind=self.behind[:, lines],
             size=np.fmax(np.fmax(up, down), size[:, None])[:, lines, components],
             place=self.reach.place[lines, None],
+            terms=self.survey.terms,
         )
 
     def slopes(self) -> Limit:
@@ -167,10 +201,20 @@ class Lines:
         found: Array = still(self.samples(slice(None), slice(None))).min(axis=0)
         return found
 
-    def idle(self) -> Array:
-        """For each line and component the longest step that moves nothing, of shape (lines, m); NaN where f moves."""
-        samples = self.samples(slice(None), slice(None))
-        return idle(moving(samples), samples.steps)
+    def heard(self) -> Array:
+        """The noise of f that irregular quotients betray, of shape (lines, m)."""
+        return heard(self.samples(slice(None), slice(None)))
+
+    def doubted(self, limit: Limit, order: int) -> Limit:
+        """The limit along each line, where f stands still with a bound for what probes say that may be hidden."""
+        assert self.probes is not None
+        s = self.samples(slice(None), slice(None))
+        hidden = self.probes.hidden(s.plus, s.minus, s.centre, idle(moving(s), s.steps), order)
+        smooth = (limit.status == Status.OK) | (limit.status == Status.UNRESOLVED)
+        hidden = np.where(smooth & (limit.value == 0), hidden, 0)
+        vague = hidden > 1e-8 * np.maximum(1, np.abs(s.centre)) / s.steps[0] ** order
+        status = np.where(vague, Status.UNRESOLVED, limit.status).astype(object)
+        return replace(limit, bound=np.fmax(limit.bound, hidden), status=status)
 
     def _each(self, limit: Callable[[Samples], Limit]) -> Limit:
         m, lines = self.found[3]()[0].shape[-1], len(self.directions)
@@ -208,15 +252,20 @@ class Stencils:
         self.weights = np.array([np.prod([weight for _, weight in corner]) for corner in grid])
         offsets = np.array([[offset for offset, _ in corner] for corner in grid])
         moves = np.einsum("op,spn->son", offsets, np.exp2(top)[..., None] * directions)
-        self.found = survey.add(survey.x + self.steps[..., None] * moves)
+        self.found, self.terms = survey.add(survey.x + self.steps[..., None] * moves), survey.terms
 
-    def limits(self, noise: Array) -> Limit:
-        """The derivatives, of shape (stencils, m), given the noise of f that is known, of shape (stencils, m) or less."""
+    def limits(self, seen: Array, lines: Array) -> Limit:
+        """The derivatives, of shape (stencils, m).
+
+        Args:
+            seen: The noise of f that points next to each other show, of shape (stencils, m) or less.
+            lines: The noise that is heard along the lines, of the same shape.
+        """
         values, size = self.found()
         with np.errstate(all="ignore"):
             quotients = np.einsum("o,ksom->ksm", self.weights, values) / self.steps ** sum(self.orders)
         weight = float(np.abs(self.weights).sum())
-        found = higher(quotients, self.steps, sum(self.orders), weight, np.max(size, axis=2), noise)
+        found = higher(quotients, self.steps, sum(self.orders), weight, np.max(size, axis=2), seen, lines, self.terms)
         with np.errstate(all="ignore"):
             value, bound = found.value / self.scale, found.bound / self.scale
         return Limit(value, bound, found.status, value, value, found.noise)

@@ -81,6 +81,7 @@ class Samples:
         ahead, behind: The steps as they came out after rounding, of the same shape.
         size: The size of the terms that f was summed from, where that is more than |f|; as `plus`.
         place: How far the point is from 0 along the line, for the rounding of f's argument; of shape (lines, 1).
+        terms: How large what f is summed from may be at the point without being seen in f.
         double: Whether all of f is known to be computed in double precision, so that it has no stairs that are wider.
     """
 
@@ -94,6 +95,7 @@ class Samples:
     behind: Array
     size: Array
     place: Array
+    terms: float = 1.0
     double: bool = False
 
 
@@ -102,6 +104,18 @@ def still(samples: Samples) -> Array:
     with np.errstate(invalid="ignore"):
         beside = 0.5 * _largest(np.abs(np.diff(samples.close, 2, axis=0)))
     return np.maximum(EPS * samples.size, beside)
+
+
+def heard(samples: Samples) -> Array:
+    """The noise of f that irregular quotients along the line betray, of shape (lines, components)."""
+    s = samples
+    with np.errstate(all="ignore"):
+        steps, width = np.broadcast_to(s.steps, s.plus.shape), s.ahead + s.behind
+        bend = ((s.plus - s.centre) / s.ahead - (s.centre - s.minus) / s.behind) * 2 / width
+        ceiling = _ceiling(s.size)
+        return np.maximum(
+            roughness((s.plus - s.minus) / width, steps, 1, 1, ceiling), roughness(bend, steps, 2, 4, ceiling)
+        )
 
 
 def slope(samples: Samples) -> Limit:
@@ -115,11 +129,9 @@ def _slope(s: Samples) -> Limit:
     width = s.ahead + s.behind
     right, left = (s.plus - s.centre) / s.ahead, (s.centre - s.minus) / s.behind
     central = (s.plus - s.minus) / width
-    bend = (right - left) * 2 / width
     quiet = still(s)
     ceiling = _ceiling(s.size)
-    heard = np.maximum(roughness(central, steps, 1, 1, ceiling), roughness(bend, steps, 2, 4, ceiling))
-    noise = np.maximum(quiet, SAFETY * np.maximum(heard, quiet[-1]))
+    noise = np.maximum(quiet, SAFETY * np.maximum(heard(s), quiet[-1]))
     value, bound = extrapolate(central, 2 * noise / width, steps, 2)
     # How f's own rounding of its argument shifts the slope: by the smallest bend that two steps in a row agree on.
     turn = np.abs(right - left) * (2 * s.place / width)
@@ -172,10 +184,10 @@ def _unseen(s: Samples, value: Array) -> Array:
     """How large a slope may be that f, standing still far and wide, doesn't show.
 
     What f is summed from may be larger than f: tanh(30) - tanh(40) is 0, and all around it too, while its slope isn't.
-    Terms of the size of 1 are allowed for.
+    Terms of the size of 1 are allowed for where nothing more is known of them.
     """
     steps = idle(moving(s), s.steps)
-    least = EPS * np.maximum(1.0, np.abs(s.centre))
+    least = EPS * np.maximum(max(1.0, s.terms), np.abs(s.centre))
     return np.where(np.abs(value) * steps <= least, least / steps, 0.0)
 
 
@@ -247,7 +259,9 @@ def _curvature(s: Samples) -> Limit:
     first = _slope(s)
     steps = np.broadcast_to(s.steps, s.plus.shape)
     right, left = (s.plus - s.centre) / s.ahead, (s.centre - s.minus) / s.behind
-    limit = higher((right - left) * 2 / (s.ahead + s.behind), steps, 2, 4, s.size, first.noise)
+    limit = higher(
+        (right - left) * 2 / (s.ahead + s.behind), steps, 2, 4, s.size, still(s).min(axis=0), heard(s), s.terms
+    )
     status, value, bound = limit.status, limit.value.copy(), limit.bound.copy()
     # One-sided: twice the divided difference of the slopes at neighbouring steps.
     noise = 4 * np.maximum(EPS * s.size, first.noise)[1:] / (steps[1:] * (steps[:-1] - steps[1:]))
@@ -267,7 +281,16 @@ def _curvature(s: Samples) -> Limit:
     return Limit(value, bound, status, outer[0], outer[1], limit.noise)
 
 
-def higher(quotients: Array, steps: Array, order: int, weight: float, size: Array, seen: Array) -> Limit:
+def higher(
+    quotients: Array,
+    steps: Array,
+    order: int,
+    weight: float,
+    size: Array,
+    seen: Array,
+    lines: Array | float = 0.0,
+    terms: float = 1.0,
+) -> Limit:
     """A derivative of higher order from central difference quotients, which are series in t².
 
     Args:
@@ -276,18 +299,25 @@ def higher(quotients: Array, steps: Array, order: int, weight: float, size: Arra
         order: t to this power stands under the quotient.
         weight: The sum of the weights above, without their signs.
         size: The size of f's values that went in, of shape (K, ...).
-        seen: The noise of f that is known already, of shape (...).
+        seen: The noise of f that points next to each other show, of shape (...).
+        lines: The noise that is heard along lines, whose steps are finer; of the same shape.
+        terms: As for `Samples`.
     """
     with np.errstate(all="ignore"):
         steps = np.broadcast_to(steps, quotients.shape)
         ceiling = _ceiling(size)
         quiet = np.maximum(EPS * size, seen)
-        noise = np.maximum(quiet, SAFETY * roughness(quotients, steps, order, weight, ceiling))
+        irregular = np.maximum(roughness(quotients, steps, order, weight, ceiling), lines)
+        noise = np.maximum(quiet, SAFETY * np.maximum(irregular, quiet[-1]))
         value, bound = extrapolate(quotients, weight * noise / steps**order, steps, 2)
+        # As for slopes: what was taken for noise wasn't, if finer quotients have settled on something else.
+        found, other, room = steady(quotients, weight * quiet / steps**order, value, bound)
+        bound = np.where(found, np.fmax(bound, np.abs(other - value) + room), bound)
         # As for slopes: what f is summed from may be larger than f, which then stands still.
         still = idle(quotients != 0, steps) ** order
-        least = weight * EPS * np.maximum(1, size[-1])
+        least = weight * EPS * np.maximum(max(1.0, terms), size[-1])
         bound = np.fmax(bound + EPS * np.abs(value), np.where(np.abs(value) * still <= least, least / still, 0))
+        bound = np.where(np.isfinite(value), bound, np.inf)
         high = 1e-6 * _largest(np.abs(quotients[: len(quotients) // 3]))
         scale = np.maximum(high, 1e-8 * np.maximum(1, size[-1]) / steps[0] ** order)
         vague = ~(bound <= np.maximum(np.abs(value), scale))

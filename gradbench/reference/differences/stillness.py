@@ -1,8 +1,17 @@
 """What is behind a function that stands still: a slope of 0, or terms so large that a step is lost in them.
 
-A function, a point and lines along which nothing moves enter; how large a slope may be all the same leaves. (1e20 + x) -
-1e20 is 0 as far as steps of the size of x reach, and so is a rectifier; but where it moves at last, it jumps, and the
-rectifier doesn't. Nor can values tell a function that jumps by itself, like floor, from one in which terms cancel.
+Lines through a point enter, and probes along them leave, to be evaluated with everything else; then, where f doesn't move
+at all around the point, how large a derivative may be all the same. (1e20 + x) - 1e20 is 0 as far as steps of the size of
+x reach, and so is a rectifier; what they differ in is by how little they move where they move at last. Terms that cancel
+move f by no less than what they lose. So what is lost at the point, within the longest step that moves nothing, is taken
+to be no more than the smallest move that is seen at the first step that moves something: by as much as f is away from
+where it was, or from one probe to another close beside it.
+
+What this shows: a constant term that is large enough to hide a slope beyond the bound would make f stand still at the
+probes as well, and jump between them. What it doesn't: that f moves nowhere between two probes and returns; that no term
+is so large that f stands still to the last of them; that nothing else, which moves as smoothly as it likes, begins before
+the jumps do. Nor can values tell a function that jumps by itself, like floor, from one in which terms cancel: neither is
+resolved.
 """
 
 from __future__ import annotations
@@ -13,78 +22,76 @@ from typing import Final
 import numpy as np
 
 from gradbench.query import Array
-from gradbench.reference.differences.ladder import CLEAR, EPS
 
-FARTHER: Final = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 960])
-"""Powers of two by which steps are longer than the one that moves nothing."""
-POINTS: Final = 16
-"""So many points, evenly spaced by their logarithm, in each search for where f begins to move."""
-NEAR: Final = 1e-4
-"""How closely that is found, as a part of the step."""
-MOST: Final = 32
-"""Lines and components that are looked at; what one of them says is held against all."""
-
-
-def hidden(f: Callable[[Array], Array], x: Array, directions: Array, still: Array, order: int = 1) -> tuple[float, int]:
-    """The largest derivative that jumps of f further away allow for, 0 if there are none; and the number of evaluations.
-
-    Args:
-        f: Takes points of shape (B, n), answers with (B, m).
-        x: Of shape (n).
-        directions: Of shape (lines, n).
-        still: For each line and component the longest step that moves nothing; NaN where f moves. Shape (lines, m).
-        order: Of the derivative.
-    """
-    lines, components = np.nonzero(np.isfinite(still))
-    chosen = slice(0, MOST)
-    search = _Search(f, x, directions[lines[chosen]], components[chosen], still[lines[chosen], components[chosen]])
-    return max(search.jump(side, order) for side in (1.0, -1.0)), search.evaluations
+OUTER: Final = 5
+"""The longest steps of a ladder, beside each of which there are probes."""
+NEAR: Final = np.array([2, 6, 12])
+"""Powers of two by which probes in company are further away than the longest step."""
+FAR: Final = np.array([30, 130, 440, 960])
+"""The same for lone ones: what is first seen to move there isn't resolved, were it smooth."""
+BESIDE: Final = np.exp2(np.array([-46.0, -23.0]))
+"""How far apart companions are, as a part of the step: a tight one for a small bound, a wide one where f is rounded to so
+few digits of its move that it wouldn't see the other."""
+OFF: Final = 1.3125
+"""Probes aren't as far away as the point's own powers of two, where a function is likely to be special."""
+WEIGHT: Final = {1: 1.0, 2: 4.0, 3: 3.0, 4: 16.0}
+"""What moves of 1 may come to in a central difference with steps of 1, by its order."""
 
 
-class _Search:
-    """Where f begins to move, along several lines, each for one component."""
+class Probes:
+    """Points further and further away along lines, on both sides, most of them in company."""
 
     def __init__(
-        self, f: Callable[[Array], Array], x: Array, directions: Array, components: Array, still: Array
+        self, add: Callable[[Array], Callable[[], tuple[Array, Array]]], x: Array, directions: Array, steps: Array
     ) -> None:
-        self.f, self.x, self.directions, self.components, self.still = f, x, directions, components, still
-        self.evaluations = 0
-        self.here = self._moved(np.zeros((1, len(still))))[0]
+        """Along directions of shape (lines, n), beyond the steps of a ladder, of shape (K, lines), falling."""
+        rungs = steps[OUTER - 1 :: -1]
+        self.rungs = len(rungs)
+        with np.errstate(over="ignore"):
+            near, far = (steps[:1] * OFF * np.exp2(powers)[:, None] for powers in (NEAR, FAR))
+            self.steps = np.concatenate([rungs, near, far])
+            self.coarsest = len(rungs) + len(near)
+            some = self.steps[: self.coarsest]
+            company = some + some * BESIDE[:, None, None]
+            self.lone = self._points(add, x, directions, self.steps[self.rungs :])
+            self.company = self._points(add, x, directions, company)
 
-    def jump(self, side: float, order: int) -> float:
-        """The largest jump on one side, over that power of the step that it takes."""
-        steps = np.ldexp(self.still, FARTHER[:, None].astype(int))
+    @staticmethod
+    def _points(
+        add: Callable[[Array], Callable[[], tuple[Array, Array]]], x: Array, directions: Array, steps: Array
+    ) -> Callable[[], tuple[Array, Array]]:
+        sides = np.array([1.0, -1.0]).reshape(2, *[1] * (steps.ndim + 1))
+        return add(x + sides * steps[..., None] * directions)
+
+    def hidden(self, plus: Array, minus: Array, centre: Array, still: Array, order: int) -> Array:
+        """How large a derivative may be that f, standing still, doesn't show; 0 where nothing moves anywhere.
+
+        Args:
+            plus: f at the steps of the ladder ahead, of shape (K, lines, m).
+            minus: f behind.
+            centre: f at the point, of shape (m).
+            still: The longest step that moves nothing; NaN where f moves. Of shape (lines, m).
+            order: Of the derivative.
+        """
+        lone, company = self.lone()[0], self.company()[0]
+        rungs = np.stack([side[OUTER - 1 :: -1] for side in (plus, minus)])
+        found = np.zeros(still.shape)
         with np.errstate(all="ignore"):
-            low, high, found = self._bracket(steps, self._away(side * steps))
-            while (high / low - 1 > NEAR)[found].any():
-                share = np.arange(1, POINTS + 1)[:, None] / (POINTS + 1)
-                steps = np.concatenate([low * (high / low) ** share, high[None]])
-                low, high, _ = self._bracket(steps, self._away(side * steps), low)
-            first, beyond = self._away(side * np.stack([high, 2 * high]))
-            # What rises from nothing has hardly begun to; a small jump is f's own rounding.
-            jumps = found & np.isfinite(first) & ~(first < beyond / 4)
-            jumps &= first > CLEAR * EPS * np.maximum(1, np.abs(self.here))
-            return float(np.max(np.where(jumps, first / low**order, 0)))
+            for here, beside in zip(np.concatenate([rungs, lone], axis=1), company.swapaxes(0, 1), strict=True):
+                found = np.maximum(found, self._lost(here, beside, centre, still, order))
+        return np.where(np.isfinite(still), found, 0.0)
 
-    def _bracket(self, steps: Array, away: Array, low: Array | None = None) -> tuple[Array, Array, Array]:
-        """The steps before and at the first that moves something; whether there is one."""
-        moves = away != 0
+    def _lost(self, here: Array, beside: Array, centre: Array, still: Array, order: int) -> Array:
+        """The same for one side: f at the steps, of shape (S, lines, m), and at their companions, (2, some, lines, m)."""
+        steps = np.broadcast_to(self.steps[..., None], here.shape)
+        away = np.abs(here - centre)
+        moves = np.isfinite(away) & (away > 0) & (steps > still)
         first = np.argmax(moves, axis=0)[None]
-        before = np.concatenate([(self.still if low is None else low)[None], steps])
-        found: Array = moves.any(axis=0)
-        return np.take_along_axis(before, first, 0)[0], np.take_along_axis(steps, first, 0)[0], found
-
-    def _away(self, steps: Array) -> Array:
-        """How far f is from where it was; NaN where it isn't finite."""
-        apart: Array = np.abs(self._moved(steps) - self.here)
-        return np.where(np.isfinite(apart), apart, np.nan)
-
-    def _moved(self, steps: Array) -> Array:
-        """What f is at steps of shape (k, lines), each line's component, of the same shape."""
-        points = self.x + steps[..., None] * self.directions
-        self.evaluations += steps.size
-        values = self.f(points.reshape(-1, len(self.x))).reshape(*steps.shape, -1)
-        found: Array = np.take_along_axis(values, np.broadcast_to(self.components[:, None], (*steps.shape, 1)), 2)[
-            ..., 0
-        ]
-        return found
+        quiet = np.where((away == 0) & (np.arange(len(steps))[:, None, None] < first), steps, 0)
+        reached = np.maximum(still, np.max(quiet, axis=0))
+        apart = np.full((len(BESIDE), *here.shape), np.nan)
+        apart[:, : self.coarsest] = np.abs(beside - here[: self.coarsest])
+        apart[~(np.isfinite(apart) & (apart > 0))] = np.inf
+        least = np.minimum(away, apart.min(axis=0))
+        lost = np.take_along_axis(least, first, 0)[0]
+        return np.where(moves.any(axis=0), WEIGHT[order] * lost / reached**order, 0.0)

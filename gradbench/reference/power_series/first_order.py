@@ -16,11 +16,11 @@ import numpy as np
 
 from gradbench.primitives import ARITHMETIC
 from gradbench.program import ITEM, Argument, Literal, Node, Program, Ref
-from gradbench.reference.balls.lift import Balls, finite, is_factor, lift
-from gradbench.reference.lifetime import spent
+from gradbench.reference.balls.lift import Balls, all_finite, is_factor, lift
+from gradbench.reference.lifetime import needs, spent
 from gradbench.reference.power_series import series
 from gradbench.reference.power_series.pair import Pair
-from gradbench.reference.power_series.pair_rules import RULES
+from gradbench.reference.power_series.pair_rules import RULES, SLOPES
 from gradbench.reference.power_series.series_ring import Ring, Series, Undecided
 
 __all__ = ["OPS", "FirstOrder"]
@@ -53,6 +53,8 @@ def _to_series(x: Any) -> Any:
         return [_to_series(part) for part in x]
     if not isinstance(x, Pair):
         return x
+    if x.value is None:
+        raise Undecided("the function", "has a value that nobody asked for")
     if x.slope is None:
         return np.asarray(np.frompyfunc(_RING.constant, 1, 1)(x.value), object)
     return np.asarray(np.frompyfunc(_line, 2, 1)(x.value, x.slope), object)
@@ -87,10 +89,12 @@ def _on_arrays(name: str) -> Callable[..., Any]:
 
     def op(*arguments: Any, **statics: Any) -> Any:
         pairs: Any = arguments
-        if not all(type(a) is Pair for a in arguments):
-            if not any(map(_has_pair, arguments)):  # labels stay what they are
-                return by_series(*arguments, **statics)
-            pairs = [a if type(a) is Pair or i == native else _to_pair(a) for i, a in enumerate(arguments)]
+        for given in arguments:
+            if type(given) is not Pair:
+                if not any(map(_has_pair, arguments)):  # labels stay what they are
+                    return by_series(*arguments, **statics)
+                pairs = [a if type(a) is Pair or i == native else _to_pair(a) for i, a in enumerate(arguments)]
+                break
         try:
             return RULES[name](*pairs, **statics)
         except Undecided:
@@ -123,7 +127,14 @@ class FirstOrder:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._steps = [(*_step(node), gone) for node, gone in zip(program.nodes, spent(program), strict=True)]
+        needed = [needs(node) for node in program.nodes]
+        asked = _asked(program, needed)
+        self._steps = [
+            (*_step(node), i in asked, gone)
+            for i, (node, gone) in enumerate(
+                zip(program.nodes, spent(program, needed), strict=True), len(program.names)
+            )
+        ]
         self._output = _prepared(program.output, Pair)
 
     @property
@@ -131,23 +142,35 @@ class FirstOrder:
         """Whether every step has a rule for whole arrays."""
         return RULES.keys() >= set(self.program.primitives)
 
-    def along(self, values: Mapping[str, Any], direction: Mapping[str, Balls], tick: Callable[[], None]) -> Pair:
+    def along(
+        self,
+        values: Mapping[str, Any],
+        direction: Mapping[str, Balls],
+        tick: Callable[[], None],
+        *,
+        valued: bool = True,
+    ) -> Pair:
         """The output at x and its derivative along v. Each an array of balls of the output's shape, and finite.
 
         Args:
             values: x: arrays of balls by name; integer and boolean constants as NumPy has them.
             direction: v: arrays of balls of the shapes of x. A name without one stays where it is.
             tick: Called between steps; what it raises ends the work.
+            valued: Whether the output itself is asked for, or its derivative alone.
 
         Raises:
             Fault: The first power doesn't say: a kink, a singularity, a ball that is too wide. The series may know more.
             Unsupported: There is no series rule for this.
         """
         entries: list[Any] = [_named(values[name], direction.get(name)) for name in self.program.names]
-        for primitive, arguments, statics, gone in self._steps:
+        for primitive, arguments, statics, asked, gone in self._steps:
             tick()
             given = [entries[a] if type(a) is int else _found(a, entries) for a in arguments]
-            entries.append(given[0][statics["index"]] if primitive == ITEM else OPS[primitive](*given, **statics))
+            if primitive == ITEM:
+                entries.append(given[0][statics["index"]])
+            else:
+                found = None if asked or valued else _slope(primitive, given)
+                entries.append(OPS[primitive](*given, **statics) if found is None else found)
             del given
             for place in gone:
                 entries[place] = None
@@ -155,9 +178,32 @@ class FirstOrder:
         if not isinstance(found, Pair):
             found = Pair(lift(found))
         for part in (found.value, found.slope):
-            if part is not None and not finite(part).all():
+            if part is not None and not all_finite(part):
                 raise Undecided("the function", "has a coefficient that isn't finite")
         return found
+
+
+def _slope(primitive: str, arguments: list[Any]) -> Pair | None:
+    """What a primitive makes of pairs, without the value; None where it isn't known that way."""
+    rule = SLOPES.get(primitive)
+    slope = None if rule is None else rule(*arguments)
+    return None if slope is None else Pair.unasked(slope)
+
+
+def _asked(program: Program, needed: list[tuple[int, ...]]) -> set[int]:
+    """The entries whose values matter for the slope of the output: of most what is linear in them, of none the last."""
+    found: set[int] = set()
+    for i, node in reversed(list(enumerate(program.nodes, len(program.names)))):
+        is_scaled = node.primitive == "multiply" and any(isinstance(a, Literal) for a in node.arguments)
+        if i in found or not (is_scaled or node.primitive in _LINEAR):
+            found.update(needed[i - len(program.names)])
+    return found
+
+
+_LINEAR: Final = frozenset(
+    {"add", "subtract", "negative", "sum", "mean", "reshape", "getitem", "expand_dims", "squeeze"}
+)
+"""Whose slope is that of their arguments alone."""
 
 
 @dataclass(frozen=True)

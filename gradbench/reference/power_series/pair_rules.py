@@ -9,12 +9,13 @@ that isn't here, or whose branch isn't decided, is for the series.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import flint
 import numpy as np
 
-from gradbench.reference.balls.lift import Balls, lift
+from gradbench.reference.balls.lift import Balls, lift, sines
 from gradbench.reference.power_series import pair_shapes
 from gradbench.reference.power_series.pair import Axes, Pair, Rule
 from gradbench.reference.power_series.series_ring import Undecided
@@ -30,7 +31,7 @@ def _each(method: str, count: int = 1) -> Any:
 
 
 _EXP, _EXPM1, _LOG, _LOG1P, _SQRT = map(_each, ("exp", "expm1", "log", "log1p", "sqrt"))
-_SIN_COS, _SINH_COSH = _each("sin_cos", 2), _each("sinh_cosh", 2)
+_SINH_COSH = _each("sinh_cosh", 2)
 
 
 # Functions of one entry
@@ -50,7 +51,7 @@ def _log1p(x: Pair) -> Pair:
 
 
 def _sine(x: Pair, *, co: bool = False) -> Pair:
-    sine, cosine = _SIN_COS(x.value)
+    sine, cosine = sines(x.value)
     return x.turned(cosine, sine * MINUS) if co else x.turned(sine, cosine)
 
 
@@ -61,15 +62,14 @@ def _hyperbolic(x: Pair, *, co: bool = False) -> Pair:
 
 def _tan(x: Pair) -> Pair:
     """The squares of sine and cosine make 1: so the slope is one over the square of the cosine."""
-    sine, cosine = _SIN_COS(x.value)
+    sine, cosine = sines(x.value)
     return Pair(sine / cosine, None if x.slope is None else x.slope / (cosine * cosine))
 
 
 def _tanh(x: Pair) -> Pair:
-    """1 - s with s = 2 / (1 + exp 2x), whose slope is s^2 exp 2x."""
-    grown = _EXP(x.value + x.value)
-    share = TWO / (grown + ONE)
-    return x.turned(ONE - share, share * share * grown)
+    """1 - s with s = 2 / (1 + exp 2x), whose slope is s (2 - s)."""
+    share = TWO / (_EXP(x.value + x.value) + ONE)
+    return x.turned(ONE - share, share * (TWO - share))
 
 
 def _sqrt(x: Pair) -> Pair:
@@ -180,20 +180,21 @@ def _where(condition: Any, x1: Pair, x2: Pair) -> Pair:
 
 
 def _axes(x: Pair, axis: Axes) -> tuple[int, ...]:
-    axes = range(x.value.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return tuple(a % x.value.ndim for a in axes)
+    rank = len(x.shape)
+    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple(a % rank for a in axes)
 
 
 def _sum(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
-    axes = None if axis is None and x.value.ndim == 1 else _axes(x, axis)
-    if not x.value.size or axes == ():
+    axes = None if axis is None and len(x.shape) == 1 else _axes(x, axis)
+    if 0 in x.shape or axes == ():
         raise Undecided("sum")
     add: Any = np.add.reduce  # its overloads know no arrays of objects
     return x.mapped(lambda entries: add(entries, axis=axes, keepdims=keepdims))
 
 
 def _mean(x: Pair, axis: Axes = None, keepdims: bool = False) -> Pair:
-    found: Pair = _sum(x, axis, keepdims) / math.prod(x.value.shape[a] for a in _axes(x, axis))
+    found: Pair = _sum(x, axis, keepdims) / math.prod(x.shape[a] for a in _axes(x, axis))
     return found
 
 
@@ -293,3 +294,15 @@ RULES: Final[dict[str, Rule]] = {
     **pair_shapes.RULES,
 }
 """By primitive. A rule that can't say raises `Undecided`."""
+
+
+def _slope_of_product(x1: Any, x2: Any) -> Any:
+    return x1.slope_of_product(x2) if type(x1) is type(x2) is Pair else None
+
+
+SLOPES: Final[dict[str, Callable[..., Any]]] = {
+    "multiply": _slope_of_product,
+    "square": lambda x: _slope_of_product(x, x),
+    "power": lambda x, exponent: _slope_of_product(x, x) if type(exponent) is int and exponent == 2 else None,
+}
+"""The slopes of some alone, where the value is nobody's business; or None."""

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from gradbench.errors import Unsupported
-from gradbench.program import ITEM, Argument, Literal, Node, Program, Ref, references
+from gradbench.program import ITEM, Argument, Literal, Node, Program, Ref
+from gradbench.reference.lifetime import needs, wanted
 from gradbench.reference.reverse.reverse_rules import REAL_ONLY, RULES
 from gradbench.reference.reverse.term import MISSING, Tape, Term
 from gradbench.shapes import Spec
@@ -44,25 +45,32 @@ def adjoint(
     Raises:
         Unsupported: A primitive on the way has no rule for this argument, or none for complex numbers.
     """
-    known = [_spec(specs[name]) for name in program.names]
-    primal = recorded(program, specs)
-    cotangents = _names(program)
+    return pruned(derived(program, recorded(program, specs).entries, inputs, exact=exact)[0], len(program.nodes))
+
+
+def derived(
+    program: Program, entries: Sequence[Any], inputs: Sequence[str], *, exact: bool = False
+) -> tuple[Program, list[Any]]:
+    """The same, with nodes that nothing needs; and the spec of each of its entries. Given are those of the program's."""
+    known, cotangents = list(entries[: len(program.names)]), _names(program)
     # The tape of the result has the cotangents' names before its nodes, so that every node moves up by as many.
     tape = Tape(
         (*program.names, *cotangents),
-        [*known, *(primal.spec(argument) for _, argument in program.outputs)],
+        [
+            *known,
+            *(entries[argument.index] if isinstance(argument, Ref) else Spec() for _, argument in program.outputs),
+        ],
         exact=exact,
     )
-    move = {i: i if i < len(known) else i + len(cotangents) for i in range(len(primal.entries))}
-    for node in program.nodes:
-        tape.append(_renamed(node, move))
+    move = {i: i if i < len(known) else i + len(cotangents) for i in range(len(entries))}
+    for node, entry in zip(program.nodes, entries[len(known) :], strict=True):
+        tape.take(_renamed(node, move), entry)
     seeds = [
         (_moved(argument, move), tape.term(Ref(len(known) + i))) for i, (_, argument) in enumerate(program.outputs)
     ]
     found = _Reverse(tape, inputs, program.names).run(seeds)
     outputs = tuple((name, term.argument) for name, term in found.items())
-    result = Program(program.text, tape.names, tuple(tape.nodes), outputs)
-    return pruned(result, len(program.nodes))
+    return Program(program.text, tape.names, tuple(tape.nodes), outputs), tape.entries
 
 
 def cotangents(program: Program, derived: Program) -> tuple[str, ...]:
@@ -122,7 +130,7 @@ class _Reverse:
         """The entries that depend on an input."""
         active = set(self.inputs.values())
         for i, node in enumerate(self.nodes, self.first):
-            if any(ref.index in active for ref in references(node.arguments)):
+            if not active.isdisjoint(needs(node)):
                 active.add(i)
         return active
 
@@ -202,19 +210,12 @@ class _Reverse:
 
 def pruned(program: Program, kept: int = 0) -> Program:
     """The program without those nodes after the first `kept` that no output needs."""
-    start = len(program.names)
-    needed: set[int] = set()
-    todo = [ref.index for _, output in program.outputs for ref in references(output)]
-    while todo:
-        index = todo.pop()
-        if index >= start and index not in needed:
-            needed.add(index)
-            todo.extend(ref.index for ref in references(program.nodes[index - start].arguments))
-    move = {i: i for i in range(start + kept)}
-    nodes = list(program.nodes[:kept])
-    for i in range(kept, len(program.nodes)):
-        if start + i in needed:
-            move[start + i] = start + len(nodes)
-            nodes.append(_renamed(program.nodes[i], move))
+    start = len(program.names) + kept
+    needed = wanted(program, kept)
+    if len(needed) == len(program.names) + len(program.nodes):
+        return program
+    move = {place: i for i, place in enumerate(sorted(needed))}
+    later = [node for i, node in enumerate(program.nodes[kept:], start) if i in needed]
     outputs = tuple((key, _moved(output, move)) for key, output in program.outputs)
-    return Program(program.text, program.names, tuple(nodes), outputs)
+    nodes = (*program.nodes[:kept], *(_renamed(node, move) for node in later))
+    return Program(program.text, program.names, nodes, outputs)

@@ -61,6 +61,13 @@ def apply(name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> An
     Raises:
         Misfit: The arguments don't fit.
     """
+    if name in _ARITHMETIC:
+        left, right = arguments
+        if left.kind == right.kind == "real":  # as it nearly always is
+            if left.shape == right.shape or not right.shape:
+                return left
+            if not left.shape:
+                return right
     if name in INTERNAL:
         return _RULES[INTERNAL[name].shape](arguments, statics)
     if name == "take":
@@ -70,6 +77,9 @@ def apply(name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> An
     elif name in {"logical_and", "logical_or", "logical_not"}:
         arguments = [replace(argument, kind="boolean") for argument in arguments]
     return shapes.apply(name, arguments, statics)
+
+
+_ARITHMETIC: Final = frozenset({"add", "subtract", "multiply", "divide"})
 
 
 def _kind(*specs: Spec) -> str:

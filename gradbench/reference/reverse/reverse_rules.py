@@ -95,6 +95,9 @@ def _std(g: Term, y: Term, x: Term, axis: Axes, correction: float, keepdims: boo
 
 def _logsumexp(g: Term, y: Term, x: Term, axis: Axes, keepdims: bool) -> tuple[Term]:
     del keepdims
+    axes = normal(axis, x.rank)
+    if x.tape.exact and len(axes) == 1:
+        return (_kept(g, x, axis) * x.apply("softmax", axis=axes[0]),)
     return (_kept(g, x, axis) * (x - _kept(y, x, axis)).apply("exp"),)
 
 

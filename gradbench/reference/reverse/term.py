@@ -10,6 +10,7 @@ longer ones, and pi, log(2) and the like are computed by the number system itsel
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class Tape:
         self.nodes.append(node)
         return Ref(len(self.entries) - 1)
 
+    def take(self, node: Node, entry: Any) -> None:
+        """Takes a node over of which the spec is known."""
+        self.entries.append(entry)
+        self.nodes.append(node)
+
     def spec(self, argument: Argument) -> Any:
         """The spec of an argument; a list of them for a list."""
         if isinstance(argument, Ref):
@@ -78,9 +84,7 @@ class Tape:
 
     def _applied(self, name: str, arguments: Sequence[Any], statics: Mapping[str, Any]) -> Ref:
         full = tuple(
-            (p.name, statics[p.name] if p.default is REQUIRED else statics.get(p.name, p.default))
-            for p in primitive(name).parameters
-            if p.is_static
+            (key, statics[key] if default is REQUIRED else statics.get(key, default)) for key, default in _statics(name)
         )
         return self._append(name, tuple(_argument(argument) for argument in arguments), full)
 
@@ -89,7 +93,7 @@ class Tape:
         return self.term(self._append(ITEM, (several,), (("index", index),)))
 
     def _append(self, name: str, arguments: tuple[Argument, ...], statics: tuple[tuple[str, Any], ...]) -> Ref:
-        key = (name, arguments, repr(statics))  # a slice has no hash
+        key = (name, arguments, repr(statics) if statics else "")  # a slice has no hash
         if key not in self._known:
             self._known[key] = self.append(Node(name, arguments, statics, None, *self.place))
         return self._known[key]
@@ -120,6 +124,12 @@ class Tape:
         return square if rows == columns else square.at(slice(rows), slice(columns))
 
 
+@functools.cache
+def _statics(name: str) -> tuple[tuple[str, Any], ...]:
+    """The static parameters of a primitive, each with its default."""
+    return tuple((p.name, p.default) for p in primitive(name).parameters if p.is_static)
+
+
 def _argument(value: Any) -> Argument:
     if isinstance(value, Term):
         return value.argument
@@ -128,7 +138,7 @@ def _argument(value: Any) -> Argument:
     return value if isinstance(value, (Ref, Literal)) else Literal(value)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Term:
     """An entry of a tape, or a number of the text, that can be calculated with."""
 
@@ -226,6 +236,8 @@ class Term:
 
     def gathered(self, shape: Sequence[int]) -> Term:
         """Summed over the axes along which an array of the shape was broadcast: the transpose of that."""
+        if self.shape == tuple(shape):
+            return self
         extra = self.rank - len(shape)
         axes = tuple(i for i, n in enumerate(self.shape) if i < extra or (shape[i - extra] == 1 and n != 1))
         return self.sum(axes).reshape(shape)

@@ -98,7 +98,8 @@ class CasePage {
     section.replaceChildren(
       this.crumbs(one, neighbours),
       make("h1", { id: "case-title", tabindex: "-1" }, one.name),
-      make("p", { class: "chips" }, this.summary(store.rowsOfCase[number])),
+      make("p", { class: "chips" }, this.summary(store.rowsOfCase[number], store.leftOf[number])),
+      this.remark(store.leftOf[number]),
       one.description ? make("p", { class: "lead" }, one.description) : "",
       this.facts(one),
       ...this.formula(one),
@@ -124,10 +125,18 @@ class CasePage {
   }
 
   // How often each verdict was given, the worst first.
-  summary(rows) {
+  summary(rows, left = []) {
     const { store } = this, counts = new Uint32Array(store.verdicts.length);
     for (const row of rows) counts[store.code.verdict[row]]++;
+    for (const [, verdict, count] of left) counts[verdict] += count;
     return [...counts].flatMap((n, verdict) => (n ? [chip(store, verdict, `${n} ${store.verdicts[verdict]}`), " "] : []));
+  }
+
+  // A page of a very long run doesn't list everything.
+  remark(left) {
+    const count = left.reduce((sum, [, , n]) => sum + n, 0);
+    if (!count) return "";
+    return make("p", { class: "banner" }, `${count.toLocaleString("en")} of these answers are counted here and not listed: results.csv has them.`);
   }
 
   facts(one) {
@@ -310,6 +319,7 @@ class CasePage {
     const key = store.texts[store.questions.keys[question][position]];
     const known = truths.right[at] >= 0;
     const right = known ? parsed(store.arrays[truths.right[at]]).words : undefined;
+    const none = rows.some((row) => /^(integer|boolean)-input$/.test(store.text("reason", row)));
     const about = [];
     if (truths.radius[at]) about.push(`uncertain by at most ${brief(truths.radius[at])}`);
     if (truths.sigma[at] !== null) about.push(`rounding moves it by ${brief(truths.sigma[at])} (σ)`);
@@ -318,7 +328,7 @@ class CasePage {
     return make("tbody", null,
       make("tr", { class: "truth" }, make("th", { scope: "row" }, title),
         make("td", null, known ? store.texts[truths.source[at]] || "nobody" : ""),
-        make("td", null, known ? arrayNode(store.arrays[truths.right[at]]) : "no reference could say"),
+        make("td", null, known ? arrayNode(store.arrays[truths.right[at]]) : none ? "there is no derivative" : "no reference could say"),
         make("td", { colspan: "5" }, about.join("; "), about.length && said.length ? "; " : "", said)),
       rows.flatMap((row) => this.row(row, right)));
   }

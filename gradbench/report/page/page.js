@@ -185,7 +185,8 @@ class Page {
   drawRows() {
     const { store, state } = this;
     const { rows } = this.selection;
-    this.status.textContent = `${rows.length.toLocaleString("en")} of ${store.size.toLocaleString("en")} rows`;
+    const more = store.left ? ": this page lists no more of them; the overview counts all, results.csv has all" : "";
+    this.status.textContent = `${rows.length.toLocaleString("en")} of ${store.size.toLocaleString("en")} rows${more}`;
     this.rowGrid.show(rows, state.sort || "verdict", state.descending);
   }
 
@@ -223,6 +224,7 @@ class Page {
     const counts = new Uint32Array(store.cases.length * width * depth);
     const { code } = store;
     for (const row of this.selection.rows) counts[(code.case[row] * width + code.target[row]) * depth + code.verdict[row]]++;
+    if (this.countsLeft()) store.leftOf.forEach((left, one) => this.addLeft(counts, left, one));
     const items = [];
     for (let one = 0; one < store.cases.length; one++) {
       const cells = [];
@@ -244,11 +246,28 @@ class Page {
     const calm = items.filter((item) => item.calm).length;
     const shown = state.all ? items : items.filter((item) => !item.calm);
     this.order = this.sortCases(shown, state);
-    this.caseNote.textContent = `${shown.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} cases. `;
+    const more = store.left ? "Cases with nothing that is listed are on the overview's counts alone. " : "";
+    this.caseNote.textContent = `${shown.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} cases. ${more}`;
     this.toggle.hidden = !calm;
     this.toggle.setAttribute("aria-pressed", String(state.all));
     this.toggle.textContent = state.all ? `Fold the ${calm} in which all pass` : `Show the ${calm} in which all pass`;
     this.caseGrid.show(this.order, state.sort, state.descending);
+  }
+
+  // What is counted and not listed has a case, a target and a verdict: a filter by more than these leaves it out.
+  countsLeft() {
+    const { filter, query, differ } = this.state;
+    return Boolean(this.store.left) && !query && !differ && !filter.operator.size && !filter.dtype.size;
+  }
+
+  addLeft(counts, left, one) {
+    const { store, state } = this, { filter } = state;
+    const fits = (facet, word) => !filter[facet].size || filter[facet].has(word);
+    if (!fits("topic", store.cases[one].topic)) return;
+    for (const [target, verdict, count] of left) {
+      const named = fits("target", store.labels[target]) && fits("device", store.targets[target].device);
+      if (named && fits("verdict", store.verdicts[verdict])) counts[(one * store.labels.length + target) * store.verdicts.length + verdict] += count;
+    }
   }
 
   sortCases(items, { sort, descending }) {

@@ -53,6 +53,11 @@ class Store {
       this.rowsOfCall[call].push(row);
     }
 
+    // What is counted and not listed, by case: target, verdict and how often.
+    this.leftOf = this.cases.map(() => []);
+    const left = this.left ?? { case: [] };
+    left.case.forEach((one, i) => this.leftOf[one].push([left.target[i], left.verdict[i], left.count[i]]));
+
     // Numbers for sorting: what doesn't apply comes last, an infinity before it.
     this.number = {};
     for (const name of ["ulps", "absolute", "relative"]) this.number[name] = Float64Array.from(rows[name], sortable);
