@@ -24,6 +24,8 @@ _KEY: Final = "\0bulk"  # no name of ours or of a case's can have this character
 _PLACE: Final = re.compile(rb'\{"\\u0000bulk":(\d+)\}')
 # A quote within a JSON string has a backslash before it, so this finds nothing but a key and its value.
 _ENCODED: Final = re.compile(rb'"base64":"([A-Za-z0-9+/]{%d,}={0,2})"' % LARGE)
+_SMALL: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_ORDERED: Final = json.JSONEncoder(allow_nan=False, sort_keys=True)
 _PIECE: Final = 3 << 16  # bytes encoded at a time: a multiple of 3, so that pieces join
 _MOST: Final = 1 << 20  # characters in the line of lengths
 
@@ -110,8 +112,11 @@ def _dumped(value: Any, ordered: bool = False) -> tuple[bytes, list[memoryview]]
         bulks.append(found.data)
         return {_KEY: len(bulks) - 1}
 
-    commas = (", ", ": ") if ordered else (",", ":")
-    text = json.dumps(value, allow_nan=False, separators=commas, default=replaced, sort_keys=ordered)
+    try:
+        text = (_ORDERED if ordered else _SMALL).encode(value)
+    except TypeError:  # there is a `Bulk` in it, which is rare enough to begin again
+        commas = (", ", ": ") if ordered else (",", ":")
+        text = json.dumps(value, allow_nan=False, separators=commas, default=replaced, sort_keys=ordered)
     return text.encode("ascii"), bulks
 
 

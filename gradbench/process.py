@@ -130,7 +130,9 @@ class Worker:
         Raises:
             WorkerDied: No answer came.
         """
-        query = question.query if self.job.entry.by_hand else replace(question.query, rules={})
+        query = question.query
+        if query.rules and not self.job.entry.by_hand:
+            query = replace(query, rules={})
         seconds = self.limits.query + (self.limits.compiling if self._is_new(query) else 0.0)
         deadline = time.monotonic() + seconds
         for buffer in frames.packed({"query": query.to_json()}):

@@ -190,11 +190,15 @@ class Query:
             "outputs": None if self.outputs == ("",) else list(self.outputs),
             "remarks": self.remarks or None,
         }
-        return {key: value for key, value in found.items() if value not in (None, {}, [])}
+        return {key: value for key, value in found.items() if value or value == ""}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Query:
+    def from_json(cls, value: Mapping[str, Any], *, checked: bool = True) -> Query:
         """The query that `to_json` wrote.
+
+        Args:
+            value: What it wrote.
+            checked: Whether to make sure that its parts fit together, which whoever has just written it knows.
 
         Raises:
             ValueError: The value is no query.
@@ -216,7 +220,8 @@ class Query:
             outputs=fields.texts("outputs", ("",)),
             remarks=bool(fields.flag("remarks", default=False)),
         )
-        found.check()
+        if checked:
+            found.check()
         return found
 
     def check(self) -> None:

@@ -174,7 +174,7 @@ class Record:
             "error": self.error,
             "message": self.message,
         }
-        return {key: value for key, value in found.items() if value not in (None, {}, [], "")}
+        return {key: value for key, value in found.items() if value or value is False or value == 0}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Record:

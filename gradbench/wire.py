@@ -42,6 +42,8 @@ FORMATS: Final[dict[str, np.dtype[Any]]] = {
 } | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}  # fmt: skip
 """Every dtype that may travel, by name."""
 
+_NAME_OF: Final = {dtype: name for name, dtype in FORMATS.items()}  # NumPy makes a name anew whenever it is asked
+
 
 class Bulk:
     """The bytes of a large array, in place of their base64."""
@@ -60,9 +62,9 @@ def number_to_json(number: float | bool) -> float | bool | str:
 def array_to_json(array: Array) -> dict[str, Any]:
     """An array as dtype, shape and data."""
     array = np.asarray(array)
-    name = array.dtype.name
-    if name not in FORMATS:
-        message = f"an array of {name} can't travel"
+    name = _NAME_OF.get(array.dtype)
+    if name is None:
+        message = f"an array of {array.dtype} can't travel"
         raise TypeError(message)
     found: dict[str, Any] = {"dtype": name, "shape": list(array.shape)}
     if array.size > SHORT:
@@ -81,7 +83,7 @@ def array_to_json(array: Array) -> dict[str, Any]:
     elif array.dtype.kind in "iub":
         found["data"] = flat.tolist()
     else:
-        found["data"] = [number_to_json(x) for x in flat.astype(np.float64).tolist()]
+        found["data"] = [number_to_json(x) for x in (flat if name == "float64" else flat.astype(np.float64)).tolist()]
     return found
 
 
@@ -109,6 +111,8 @@ def array_from_json(value: Mapping[str, Any]) -> Array:
     if dtype.kind in "iub":
         return np.array([_integer(x, dtype) for x in data], dtype).reshape(shape)
     parts = [_real(x) for x in data]
+    if name == "float64":
+        return np.array(parts, np.float64).reshape(shape)
     with np.errstate(over="ignore"):  # of complex numbers the parts stand one after the other
         found = np.array(parts, np.float64).view(np.complex128 if dtype.kind == "c" else np.float64)
         return found.astype(dtype).reshape(shape)

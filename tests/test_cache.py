@@ -113,7 +113,9 @@ def write(path: Path, start: int) -> None:
 def test_runs_that_write_at_once_lose_nothing(tmp_path):
     path = tmp_path / "c.sqlite"
     # Ranges overlap, so that they also write the same keys.
-    program = "import sys; from pathlib import Path; import test_cache; test_cache.write(Path(sys.argv[1]), int(sys.argv[2]))"
+    program = (
+        "import sys; from pathlib import Path; import test_cache; test_cache.write(Path(sys.argv[1]), int(sys.argv[2]))"
+    )
     commands = [[sys.executable, "-c", program, str(path), str(100 * n)] for n in range(3)]
     processes = [subprocess.Popen(command) for command in commands]
     assert [process.wait(60) for process in processes] == [0, 0, 0]

@@ -114,8 +114,9 @@ class _TensorFlow:
         return np.asarray(tf.convert_to_tensor(array).numpy())
 
     def synchronize(self) -> None:
-        """Waits until the device has finished."""
-        tf.test.experimental.sync_devices()
+        """Waits until the device has finished; on the CPU an operation returns when it has."""
+        if self.device != "/CPU:0":
+            tf.test.experimental.sync_devices()
 
     @_asked
     def value(self, f: Function, x: Arrays) -> Native:
