@@ -59,6 +59,15 @@ class Known:
     environment: str
     line: bytes
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it looks like what was kept."""
+        return self.line.startswith(b'{"target":"') and self.line.endswith(b"}\n")
+
+    def stored(self, question: Question) -> bytes:
+        """The line of a record file, as the answer to this question: nothing of it is read."""
+        return b'{"type":"record","query":%s,' % json.dumps(question.query.id).encode() + self.line[1:]
+
     def record(self, question: Question) -> Record:
         """The record, as the answer to this question."""
         return Record.from_json({**frames.loaded(self.line), "query": question.query.id})

@@ -32,7 +32,7 @@ class Keeper:
         identities: The fingerprint of each target, by `name@device`.
         cache: The answers of earlier runs.
         settled: Told of every record.
-        watch: Called with each event; what the file holds already comes without its answer.
+        watch: Called with each event; what was known already comes without its answer.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Keeper:
         rest = [question for question in questions if question.query.id not in known_ids]
         target = self.cache.target(hits[0][1].environment)
         if target is None or (not rest and not self._recall(place, target)):
-            del self.held[place]
+            self.held.pop(place, None)
             return replace(job, questions=questions)
         return replace(job, questions=rest)
 
@@ -123,25 +123,23 @@ class Keeper:
         _, hits = self.held.pop(place)
         if hits[0][1].environment != target.environment:
             return False
-        try:
-            records = [known.record(question) for question, known in hits]
-        except (ValueError, KeyError, TypeError, AttributeError):  # somebody has been at the cache's file
+        if not all(known.is_whole for _, known in hits):  # somebody has been at the cache's file
             return False
         if self.targets.get(place) != target:
             self.writer.target(target)
             self.targets[place] = target
             self.watch(target)
-        for record in records:
-            self._write(record)
+        for question, known in hits:
+            self.writer.known(known.stored(question))
+            if target.name == self.settled.reference:
+                self.settled.see(known.record(question))
+            self.watch(Record(question.query.id, Outcome.ANSWERED, target=target.name, device=target.device))
         return True
 
-    def _write(self, record: Record) -> None:
+    def _keep(self, record: Record) -> None:
         self.writer.record(record)
         self.settled.see(record)
         self.watch(record)
-
-    def _keep(self, record: Record) -> None:
-        self._write(record)
         found = self.keys.get((record.target, record.device, record.query))
         if self.cache is not None and found is not None:
             target = self.targets.get((record.target, record.device))

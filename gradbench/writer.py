@@ -61,6 +61,11 @@ class Writer:
         self._write("record", record.to_json())
         self.count += 1
 
+    def known(self, line: bytes) -> None:
+        """Keeps what happened in another run: the line of a record."""
+        self._append([line])
+        self.count += 1
+
     def part(self, queries: Sequence[str], lines: bytes) -> None:
         """Keeps the lines of targets and records from another file, and then that these queries are done with them."""
         count = lines.count(b'{"type":"record"')

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +267,14 @@ def test_amounts_of_memory_read(text, size):
 def test_what_is_no_amount_of_memory_is_refused(text):
     with pytest.raises(BadOption, match="write 8G"):
         memory.parse(text)
+
+
+def test_a_line_in_the_cache_that_somebody_has_been_at_is_asked_again(tmp_path):
+    go(tmp_path, [question(n) for n in range(3)])
+    file = sqlite3.connect(tmp_path / "c.sqlite")
+    file.execute("UPDATE answer SET line = ?", [zlib.compress(b'{"query":"q9"}\n')])
+    file.commit()
+    file.close()
+    path, log = go(tmp_path, [question(n) for n in range(3)])
+    assert log.count("asked") == 6
+    assert {k: float(r.answer[""]) for k, r in records(path).items()} == {"q0": 0, "q1": 2, "q2": 4}
