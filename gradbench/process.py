@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from gradbench.record import Outcome, Record
 from gradbench.registry import Entry
 
 _TAIL: Final = 4_000
+_LOOK: Final = 1 << 20
+_MODULES: Final = re.compile(r"^Extension modules: .*$", re.MULTILINE)
 _CHUNK: Final = 1 << 20
 _TRACE: Final = 1.0  # seconds that a worker which hangs gets to write where it is
 
@@ -222,12 +225,16 @@ class Worker:
         raise WorkerDied(Outcome.CRASHED, reason, f"it ended with {reason} before an {verb}\n{self.tail()}".strip())
 
     def tail(self) -> str:
-        """The last lines of standard error."""
+        """The last lines of standard error; of a faulthandler's trace the first, where it was."""
         if self.errors.closed:
             return ""
         size = self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, size - _TAIL))
-        return self.errors.read().decode(errors="replace").strip()
+        self.errors.seek(max(0, size - _LOOK))
+        text = self.errors.read().decode(errors="replace")
+        # Compilers load thousands of modules, and the faulthandler names them all, after the trace.
+        text = _MODULES.sub("", text).strip()
+        fatal = text.rfind("Fatal Python error")
+        return text[fatal : fatal + _TAIL] if fatal >= 0 else text[-_TAIL:]
 
     def end(self) -> None:
         """Ends the process and all it has started."""

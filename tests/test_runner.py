@@ -57,6 +57,8 @@ def test_a_query_that_kills_or_hangs_its_worker_costs_itself_alone():
     assert culprits[1].outcome is Outcome.CRASHED
     assert culprits[1].error == "SIGSEGV"
     assert "Segmentation fault" in culprits[1].message  # the trace of faulthandler
+    assert 'faults.py"' in culprits[1].message
+    assert "Extension modules" not in culprits[1].message
     assert culprits[2].outcome is Outcome.TIMED_OUT
     assert culprits[3].outcome is Outcome.TIMED_OUT
     assert culprits[4].error == "exit 7"
