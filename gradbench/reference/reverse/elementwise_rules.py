@@ -153,8 +153,11 @@ def _mish(_y: Term, x: Term) -> Term:
 
 
 def _softsign(_y: Term, x: Term) -> Term:
-    below = 1 + x.apply("abs")
-    return 1 / (below * below)
+    # As the quotient x / (1 + |x|) is differentiated, which is how JAX and others have it: 1 / (1 + |x|)² would be rounded
+    # by far less than they are where x is large.
+    above = x.apply("abs")
+    below = 1 + above
+    return 1 / below - above / (below * below)
 
 
 def _silu(_y: Term, x: Term) -> Term:
