@@ -1,10 +1,9 @@
-"""What the main line costs, as ratios within one run: `python tests/benchmarks/main_line.py [help load trip run]`.
+"""What the main line costs, as ratios within one run: `python tests/benchmarks/main_line.py [help load run]`.
 
 | figure | target |
 |---|---|
 | `gradbench --help` over `python -c "import click"` | at most 3 |
 | 5,000 small cases load and validate, on two cores | at most 3 s |
-| a query to a warm worker and back, scalar function, over the framework's own calls | median at most 1 ms |
 | a whole run, workers side by side, over the slowest worker's own start and work | at most 1.3 |
 """
 
@@ -65,33 +64,6 @@ def load() -> None:
     print(f"{len(cases)} cases load and validate in {took:.2f} s (target 3)")
 
 
-def trip() -> None:
-    import numpy as np
-
-    from gradbench import registry
-    from gradbench.device import Device
-    from gradbench.process import Job, Worker
-    from gradbench.query import Operator, Query, Question
-
-    for name in ("autograd", "torch", "jax", "tensorflow", "manual"):
-        entry = registry.entry(name)
-        if not entry.is_installed:
-            continue
-        worker = Worker(Job(entry, Device(), []))
-        worker.ready()
-        over = []
-        for n in range(500):
-            inputs = {"x": np.array(0.5 + n / 1000)}
-            operator = Operator.VALUE if name == "manual" else Operator.GRADIENT
-            question = Question(Query(f"q{n}", "sin(x) * x", inputs, {}, operator, "float64"), "c", 1)
-            start = time.perf_counter()
-            record = worker.ask(question)
-            over.append(time.perf_counter() - start - (record.first or 0) - (record.seconds or 0))
-        worker.close()
-        warm = sorted(over[100:])
-        print(f"round trip to {name}: median {1e3 * statistics.median(warm):.3f} ms over its own calls (target 1)")
-
-
 def run() -> None:
     from gradbench import registry, runner, verify
     from gradbench.catalogue import load as read
@@ -121,6 +93,6 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["help", "load", "trip", "run"]
+    chosen = sys.argv[1:] or ["help", "load", "run"]
     for word in chosen:
-        {"help": help_, "load": load, "trip": trip, "run": run}[word]()
+        {"help": help_, "load": load, "run": run}[word]()
