@@ -77,7 +77,7 @@ def run(
         old.check(questions, {}, facts)
         if old.complete:
             return
-    with _client(scheduler) as client, path.open("wb" if old is None else "r+b", buffering=0) as stream:
+    with _client(scheduler) as client, path.open("wb", buffering=0) if old is None else old.opened() as stream:
         writer = Writer(stream, None if old else header(identities={}, **facts), old.count if old else 0)
         for question in questions:
             if old is None or question.query.id not in old.digests:

@@ -88,6 +88,8 @@ def loaded(line: Buffer) -> Any:
     end = 0
     for found in _ENCODED.finditer(view):
         start, stop = found.span(1)
+        if (stop - start) % 4:  # padding that is one too many is passed over otherwise
+            raise ValueError("no base64")
         parts += [view[end : start - 1], b'{"\\u0000bulk":%d}' % len(bulks)]
         bulks.append(Bulk(binascii.a2b_base64(view[start:stop], strict_mode=True)))
         end = stop + 1

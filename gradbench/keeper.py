@@ -103,8 +103,9 @@ class Keeper:
         """A target that is up, or can't start: what is to be asked of it anew."""
         place = (target.name, target.device)
         before = self.targets.get(place)
-        if before is not None and not before.failure and not target.failure and before != target:
-            assert self.old is not None
+        begun = self.old.targets.get(place) if self.old is not None else None
+        differs = begun is not None and begun != target and not begun.failure and not target.failure
+        if self.old is not None and differs:
             raise CannotResume(self.old.path, f"{target.name} isn't what it was when the run began")
         if before != target:
             self.writer.target(target)

@@ -1,7 +1,7 @@
 """What a record file that was cut short holds already, so that the run goes on where it ended.
 
-A path enters; what was asked, who was there and which answers are whole leaves. The last line, if it is torn, is taken
-away first: what comes next is appended.
+A path enters; what was asked, who was there, which answers are whole and where the last of them ends leaves. Nothing is
+changed here: what is torn is taken away by whoever goes on, once it is sure that this is the file to go on with.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO
 
 from gradbench.errors import BadRecord, CannotResume, Place
-from gradbench.journal import lines
+from gradbench.journal import lines, raw_lines
 from gradbench.query import Question
 from gradbench.record import Outcome, Record, Status, Target
-
-_BLOCK: Final = 1 << 16
 
 
 @dataclass
@@ -57,6 +55,7 @@ class Begun:
         parts: The query ids of the parts that came back whole from other machines.
         count: How many records there are.
         complete: Whether the run came to its end.
+        end: Bytes up to the end of what is whole; the next line goes there.
     """
 
     path: Path
@@ -67,6 +66,17 @@ class Begun:
     parts: set[str] = field(default_factory=set)
     count: int = 0
     complete: bool = False
+    end: int = 0
+
+    def opened(self) -> BinaryIO:
+        """The file, without what is torn, for a `Writer` to go on.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        stream = self.path.open("r+b", buffering=0)
+        stream.truncate(self.end)
+        return stream
 
     def check(self, questions: Iterable[Question], identities: Mapping[str, str], facts: Mapping[str, Any]) -> None:
         """Makes sure that it is the same run.
@@ -104,21 +114,23 @@ def begun(path: Path, settled: Settled | None = None, by_part: bool = False) -> 
     """What is in the file; None if there is no file, or no whole line in it.
 
     Args:
-        path: The file; a torn line at its end is removed.
+        path: The file.
         settled: Told of every record.
-        by_part: Whether a part that isn't whole is removed as well, as from a run on other machines.
+        by_part: Whether a part counts only if it is whole, as in a run on other machines.
 
     Raises:
         BadRecord: It can't be read, or holds something else.
     """
     try:
-        _mend(path, by_part)
+        count, end = _whole(path, by_part)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BadRecord(Place(str(path)), error.strerror or str(error)) from None
-    found = Begun(path)
+    found = Begun(path, end=end)
     for number, value in lines(path):
+        if number > count:
+            break
         kind = value.pop("type")
         found.complete = kind == "footer"
         try:
@@ -142,24 +154,13 @@ def begun(path: Path, settled: Settled | None = None, by_part: bool = False) -> 
     return found if found.header else None
 
 
-def _mend(path: Path, by_part: bool) -> None:
-    """Takes away what follows the last newline, or the last line that isn't within a part."""
-    with path.open("r+b") as stream:
-        end = stream.seek(0, 2)
-        while end:
-            start = max(0, end - _BLOCK)
-            stream.seek(start)
-            at = stream.read(end - start).rfind(b"\n")
-            if at >= 0:
-                end = start + at + 1
-                break
-            end = start
-        stream.truncate(end)
-        if by_part:
-            stream.seek(0)
-            place = end = 0
-            for line in stream:
-                place += len(line)
-                if not line.startswith((b'{"type":"target"', b'{"type":"record"')):
-                    end = place
-            stream.truncate(end)
+def _whole(path: Path, by_part: bool) -> tuple[int, int]:
+    """How many lines are whole, and where the last of them ends; by parts, no lines of one that isn't whole count."""
+    count = end = place = 0
+    with path.open("rb") as stream:
+        for number, line in raw_lines(stream, path):
+            place += len(line)
+            within = by_part and line.startswith((b'{"type":"target"', b'{"type":"record"'))
+            if line.endswith(b"\n") and not within:
+                count, end = number, place
+    return count, end

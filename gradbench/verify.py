@@ -143,7 +143,7 @@ def run(
         old.check(questions, identities, facts)
     if old is None or not old.complete:
         try:
-            stream = path.open("wb" if old is None else "r+b", buffering=0)
+            stream = path.open("wb", buffering=0) if old is None else old.opened()
         except OSError as error:
             raise CannotWrite(path, error) from None
         with stream:
@@ -154,12 +154,15 @@ def run(
                     writer.question(question)
             keeper = Keeper(writer, old, identities, setup.cache, settled, watch)
             at_once = setup.at_once or 2 * cores()
-            keeper.run(asked, setup.limits, at_once)
-            if last:
-                keeper.run([replace(job, questions=settled.open(job.questions)) for job in last], setup.limits, at_once)
+            try:
+                keeper.run(asked, setup.limits, at_once)
+                if last:
+                    rest = [replace(job, questions=settled.open(job.questions)) for job in last]
+                    keeper.run(rest, setup.limits, at_once)
+            finally:
+                if setup.cache is not None:  # what an interrupted run has found is kept as well
+                    setup.cache.close()
             writer.finish()
-            if setup.cache is not None:
-                setup.cache.close()
 
 
 def _name(job: Job) -> str:

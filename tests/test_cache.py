@@ -198,6 +198,20 @@ def test_editing_one_case_asks_that_one_alone(tmp_path):
     assert {k: float(r.answer[""]) for k, r in records(path).items()} == {"q0": 0, "q1": 2, "q2": 6, "q3": 6, "q4": 8}
 
 
+def test_what_an_interrupted_run_has_found_is_kept(tmp_path):
+    asked = [question(n) for n in range(4)]
+
+    def interrupt(event):
+        if isinstance(event, Record) and event.query == "q2":
+            raise KeyboardInterrupt
+
+    setup = Setup(limits=Limits(20, start=60), cache=Cache(tmp_path / "c.sqlite"))
+    with pytest.raises(KeyboardInterrupt):
+        verify.run(asked, [ENTRY], tmp_path / "cut.jsonl", setup, interrupt)
+    _, log = go(tmp_path, asked)
+    assert log.count("asked") == 4  # the one that was interrupted and the one after it, each twice
+
+
 def test_without_a_cache_everything_is_asked(tmp_path):
     asked = [question(n) for n in range(2)]
     go(tmp_path, asked)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradbench import verify
+from gradbench import cluster, verify
 from gradbench.errors import BadRecord, CannotResume, CannotWrite
 from gradbench.journal import read
 from gradbench.process import Limits
@@ -214,12 +214,26 @@ def test_another_run_does_not_go_on_in_the_file(whole, tmp_path, questions, entr
         go(path, questions, entries, **facts)
 
 
-def test_a_file_of_something_else_is_left_alone(tmp_path):
+@pytest.mark.parametrize("text", ["what I wrote\nyesterday\n", "what I wrote\nyesterday", '{"mine":1}\n{"yours"'])
+def test_a_file_of_something_else_is_left_alone(tmp_path, text):
     path = tmp_path / "r.jsonl"
-    path.write_text("what I wrote\nyesterday\n")
-    with pytest.raises(BadRecord, match="not a line of JSON"):
+    path.write_text(text)
+    with pytest.raises(BadRecord, match="not a line"):
         go(path)
-    assert path.read_text() == "what I wrote\nyesterday\n"
+    assert path.read_text() == text
+
+
+def test_a_run_that_does_not_go_on_takes_nothing_away(whole, tmp_path):
+    path = tmp_path / "r.jsonl"
+    data = whole[0].read_bytes()[:-50]  # torn
+    path.write_bytes(data)
+    with pytest.raises(CannotResume):
+        go(path, QUESTIONS[1:])
+    assert path.read_bytes() == data
+    # On other machines only whole parts count; in the file of a run on this one there are none.
+    with pytest.raises(CannotResume):
+        cluster.run(QUESTIONS, ["slow", "deadly"], path, "tcp://127.0.0.1:9", {"device": "cpu"}, resume=True)
+    assert path.read_bytes() == data
 
 
 def test_without_resume_a_run_starts_again(whole, tmp_path):
